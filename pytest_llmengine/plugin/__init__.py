@@ -16,6 +16,11 @@ from pytest_llmengine.plugin import hooks, markers, reporting, run
 from pytest_llmengine.plugin.cassette_outcomes import fail_on_unhandled, note_outcome
 from pytest_llmengine.plugin.extensions import recording_config_of_test
 from pytest_llmengine.plugin.markers import CHECK, KIND, NAME
+from pytest_llmengine.plugin.mock_outcomes import (
+    fail_on_mock_server,
+    report_mock_server,
+    watch_mock_server,
+)
 from pytest_llmengine.plugin.options import OPTIONS, add_options
 from pytest_llmengine.plugin.recording_options import RECORDING_OPTIONS
 from pytest_llmengine.vcr_protection import protect
@@ -82,12 +87,20 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail a test that sent an unrecorded request, even if its client hid the error."""
+    """Fail a test that sent an unrecorded request, even if its client hid the error.
+
+    A test that passed fails too if its mock server was not used as scripted.
+    """
     __tracebackhide__ = True
     try:
-        return (yield)
-    finally:
+        result = yield
+    except BaseException:
         fail_on_unhandled(item)
+        report_mock_server(item)
+        raise
+    fail_on_unhandled(item)
+    fail_on_mock_server(item)
+    return result
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -220,11 +233,15 @@ def vllm_local_engine(llmengine_use: EngineOpener) -> Engine:
 
 
 @pytest.fixture
-def mock_server() -> Iterator[MockServer]:
-    """A mock server for this test only: ``.play(Script(...))`` sets its answers."""
+def mock_server(request: pytest.FixtureRequest) -> Iterator[MockServer]:
+    """A mock server for this test only: ``.when(contains="Hi").reply("Hello")``.
+
+    The test fails if a reply that it set was not asked for, or if a request had none.
+    """
     from llmengine.mock import MockServer  # noqa: PLC0415 - imported when used
 
     with MockServer() as server:
+        watch_mock_server(request.node, server)
         yield server
 
 

@@ -53,7 +53,7 @@ def test_replies_are_texts_or_messages(tmp_path: Path) -> None:
     """There is one JSON value per line; blank lines do not count."""
     path = tmp_path / "replies.jsonl"
     path.write_text('"Hi."\n\n{"content": null, "tool_calls": []}\n', encoding="utf-8")
-    assert read_replies(path) == ["Hi.", {"content": None, "tool_calls": []}]
+    assert read_replies(path) == (["Hi.", {"content": None, "tool_calls": []}], [])
 
 
 @pytest.mark.parametrize("line", ["Hi.", "[1]", "3"])

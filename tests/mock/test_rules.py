@@ -36,6 +36,7 @@ GOOD: dict[str, dict[str, Any]] = {
     DETOK: {"model": "mock", "tokens": [1]},
     "/api/chat": {"model": "mock", "messages": [{"role": "user", "content": "Hi"}]},
     "/api/generate": {"model": "mock", "prompt": "Hi"},
+    "/api/embed": {"model": "mock", "input": "Hi"},
 }
 LONG = "word " * 9000
 CALL = {"name": "f", "arguments": "{}"}
@@ -335,6 +336,7 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("ollama.format.schema", "/api/generate", {"format": {"type": "strin"}}),
     ("ollama.options.type", "/api/generate", {"options": {"seed": "x"}}),
     ("ollama.think", "/api/chat", {"think": "bogus"}),
+    ("ollama.input", "/api/embed", {"input": [3]}),
     ("ollama.keep_alive", "/api/chat", {"keep_alive": "banana"}),
     ("ollama.tools.shape", "/api/chat", {"tools": [5]}),
     ("ollama.tools.name", "/api/chat", {"tools": [{"type": "function", "function": {}}]}),

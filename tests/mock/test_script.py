@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from llmengine import InvalidFieldError
-from llmengine.mock import Behaviour, Fault, MockServer, Script
+from llmengine.mock import Behaviour, Chaos, Fault, Load, MockReply, MockServer, Script
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,6 +22,7 @@ def message_with(**function: object) -> dict[str, Any]:
     return {"tool_calls": [{"function": function}]}
 
 
+NO_TOKEN = {"token": "Yes", "logprob": -0.1}
 CALL = {"function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
 
 
@@ -121,31 +122,18 @@ def test_every_generating_route_follows_the_script(
     assert '"zebra"' in api.post(path, **body).text
 
 
-def test_mistake_in_a_script_is_not_silent(start: Callable[..., Api]) -> None:
-    """An unknown key of a message is an error for the client and at the end of the server."""
-    api = start(script=Script(replies=[{"contents": "typo"}]))
-    response = api.chat()
-
-    assert response.status_code == 500
-    assert "contents" in response.json()["error"]["message"]
-    with pytest.raises(ValueError, match="contents"):
-        api.server.__exit__(None, None, None)
-
-
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        (Script(replies=[5]), "a reply is 5; give a text"),  # type: ignore[list-item]
-        (Script(faults=[503]), "a fault is 503; give a Fault"),  # type: ignore[list-item]
-        (Script(replies=[{"content": 5}]), "content of a reply is 5; give a text"),
-        (Script(replies=[message_with(name="f", arguments=7)]), "arguments of a reply is 7"),
-        (Script(replies=[message_with(arguments="{}")]), "name of a reply is None"),
+        (Script(iter([5])), "a reply is 5; give a text"),  # type: ignore[list-item]
+        (Script(faults=iter([503])), "a fault is 503; give a Fault"),  # type: ignore[list-item]
+        (Script(lambda request: 5 for _ in range(9)), "a reply is 5; give a text"),  # type: ignore[misc]
     ],
 )
-def test_item_of_a_wrong_type_is_not_silent(
+def test_wrong_item_of_an_iterator_is_not_silent(
     start: Callable[..., Api], script: Script, words: str
 ) -> None:
-    """The item is an error when it is used, because a script may be endless."""
+    """The item is an error when it is used, because an iterator may be endless."""
     api = start(script=script)
 
     assert words in api.chat().json()["error"]["message"]
@@ -159,7 +147,33 @@ def test_item_of_a_wrong_type_is_not_silent(
         (lambda: Fault(code=503), "Fault has no argument 'code'; write status=503"),
         (lambda: Fault(statu=503), "did you mean 'status'?"),
         (lambda: Fault(status="503"), "Fault: status is '503'; it must be a whole number"),
-        (lambda: Fault(delay="1"), "Fault: delay is '1'; it must be a number"),
+        (lambda: Fault(delay="1"), "Fault: delay is '1'; it must be a number of seconds"),
+        (lambda: Fault(status=200), "status is 200; it must be a whole number from 400 to 599"),
+        (lambda: Fault(delay=-1), "Fault: delay is -1; it must be a number of seconds"),
+        (lambda: Fault(retry_after=1), "retry_after has no effect without a status"),
+        (lambda: Fault(split_at=0), "split_at is 0; it must be a whole number above 0"),
+        (lambda: Script(replies=[5]), "a reply is 5; give a text"),
+        (lambda: Script(faults=[503]), "Script: a fault is 503; give a Fault, or None"),
+        (lambda: Script([{"contents": "x"}]), "no field 'contents'; did you mean 'content'?"),
+        (lambda: Script([{"content": 5}]), "reply: content is 5; give a text"),
+        (lambda: Script([message_with(name="f", arguments=7)]), "arguments of a tool call is 7"),
+        (lambda: Script([message_with(arguments="{}")]), "name of a tool call is None"),
+        (lambda: MockReply(usage={"prompt": 3}), "no field 'prompt'; did you mean"),
+        (lambda: MockReply(usage={"prompt_tokens": "3"}), "prompt_tokens is '3'; give a whole"),
+        (lambda: MockReply("No", logprobs=[NO_TOKEN]), "join to 'Yes', which is not the content"),
+        (lambda: MockReply("Yes", logprobs=[{"token": "Yes"}]), "give a token such as"),
+        (lambda: MockServer(models="a"), "models is 'a'; give a list of names"),
+        (lambda: MockServer(slots=1, load=Load()), "give slots in the Load"),
+        (lambda: MockServer().simulate(3), "load is a int; give a Load"),
+        (lambda: MockServer().when(contains=""), "when: contains is ''; give a text"),
+        (lambda: MockServer().when(contain="x"), "did you mean 'contains'?"),
+        (lambda: MockServer().when().reply(5), "a reply is 5; give a text"),
+        (lambda: MockServer().when().reply("x", times=0), "times is 0; give a whole number"),
+        (lambda: Load(slots=0), "Load: slots is 0; it must be a whole number above 0"),
+        (lambda: Load(queue=3), "queue has no effect without slots"),
+        (lambda: Load(jitter=2), "Load: jitter is 2; it must be a share from 0 to 1"),
+        (lambda: Chaos(cut=2), "Chaos: cut is 2; it must be a probability from 0 to 1"),
+        (lambda: Chaos(cut=0.7, stall=0.7), "the probabilities add up to 1.4; at most 1"),
         (lambda: Script(reply=["x"]), "did you mean 'replies'?"),
         (lambda: Script(replies="one"), "Script: replies is a str; give a list of replies"),
         (lambda: Script(faults=Fault()), "Script: faults is a Fault; give a list of faults"),

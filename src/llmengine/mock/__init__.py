@@ -3,13 +3,27 @@
 import warnings
 from typing import TYPE_CHECKING
 
-from llmengine.mock.behaviour import Behaviour, Fault, RawReply, ReceivedRequest, Script
+from llmengine.mock.behaviour import Behaviour, RawReply, ReceivedRequest
+from llmengine.mock.clock import ManualClock
+from llmengine.mock.load import Chaos, Load
+from llmengine.mock.script import Fault, MockReply, Script
 from llmengine.mock.server import MockServer
 
 if TYPE_CHECKING:
     from llmengine.mock.behaviour import ReceivedRequest as Call  # noqa: F401 - the old name
 
-__all__ = ["Behaviour", "Fault", "MockServer", "RawReply", "ReceivedRequest", "Script"]
+__all__ = [
+    "Behaviour",
+    "Chaos",
+    "Fault",
+    "Load",
+    "ManualClock",
+    "MockReply",
+    "MockServer",
+    "RawReply",
+    "ReceivedRequest",
+    "Script",
+]
 
 
 def __getattr__(name: str) -> object:

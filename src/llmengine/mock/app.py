@@ -6,7 +6,6 @@ JSON of the request.
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import json
 import logging
@@ -17,7 +16,6 @@ from urllib.parse import parse_qsl
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
 from starlette.routing import Route
 
 from llmengine.mock import embeddings, messages, ollama, responses, rules, vllm
@@ -25,6 +23,7 @@ from llmengine.mock.behaviour import ReceivedRequest
 from llmengine.mock.chat import chat_completion, delete_completion, retrieve_completion
 from llmengine.mock.completions import text_completion
 from llmengine.mock.embeddings import create_embeddings
+from llmengine.mock.sender import ReplyPlan, ReplySender
 from llmengine.mock.wire import (
     NO_FAULT,
     ApiError,
@@ -43,21 +42,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from starlette.requests import Request
-    from starlette.types import ExceptionHandler, Receive, Scope, Send
+    from starlette.responses import Response
+    from starlette.types import ExceptionHandler
 
-    from llmengine.mock.behaviour import JSON, Behaviour, Fault, RawReply
+    from llmengine.mock.behaviour import JSON, Behaviour, RawReply
     from llmengine.mock.service import Service
 
 
 _log = logging.getLogger("llmengine.mock")
-
-# Seconds after a stream's first event, so that a clock can tell the first event from the last.
-_PAUSE_AFTER_FIRST = 0.005
-# Answers of more tokens take time, so that a client can go away while the server writes them.
-_TOKENS_AT_ONCE = 512
-_SECONDS_PER_TOKEN = 0.004
-# How often the server looks whether a client has gone away.
-_LOOK_EVERY = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +107,8 @@ OPERATIONS = (
     Operation("GET", "/", ollama.root),
     Operation("POST", "/api/chat", ollama.chat),
     Operation("POST", "/api/generate", ollama.generate),
+    Operation("POST", "/api/embed", embeddings.ollama_embed),
+    Operation("POST", "/api/embeddings", embeddings.ollama_embeddings),
     Operation("POST", "/api/show", ollama.show),
     Operation("POST", "/api/pull", ollama.pull),
     Operation("GET", "/api/tags", ollama.tags),
@@ -186,22 +180,40 @@ async def _respond(
     request: Request, operation: Operation, service: Service, params: Mapping[str, str]
 ) -> Response:
     call = await _received(request)
-    service.calls.append(call)
-    fault, tokens = NO_FAULT, 0
+    service.calls.record(call)
+    plan = _planned_reply(call, operation, service, params)
+    return ReplySender(plan, service, call)
+
+
+def _planned_reply(
+    call: ReceivedRequest, operation: Operation, service: Service, params: Mapping[str, str]
+) -> ReplyPlan:
+    """The reply to a request, with what disturbs it. Nothing here waits."""
+    fate, fault, tokens = service.fates.draw(call), NO_FAULT, None
+    streamed = False
     try:
-        fault = service.next_fault() or NO_FAULT
+        service.admit(call)
+        # A script's fault comes before a failure by chance.
+        scripted = service.expectations.next_fault()
+        if scripted is None and call.method == "POST":
+            scripted = fate.status_fault
+        fault = scripted or NO_FAULT
         if fault.status is not None:
             raise fault_error(fault.status, fault.retry_after)
         answer = _run_operation(call, operation, service, params)
         reply = success_reply(answer, service.behaviour, call)
-        streamed, tokens = isinstance(answer, StreamAnswer), token_count(answer)
+        streamed = isinstance(answer, StreamAnswer)
+        if call.method == "POST":
+            tokens = token_count(answer)
+            by_chance = fate.fault(reply) if scripted is None else fault
+            fault = service.expectations.fault or by_chance
     except ApiError as error:
         reply, streamed = error_reply(error, service.behaviour, call), False
     except Exception as error:  # noqa: BLE001 - stored, and raised when the server ends
         reply, streamed = _crash_reply(error, call, service), False
     reply = service.behaviour.wire(reply, call)
     reply = with_fault(reply, fault, streamed=streamed or reply.cut)
-    return _FaultResponse(reply, fault, service, call, tokens)
+    return ReplyPlan(reply, fault, fate, tokens)
 
 
 async def _received(request: Request) -> ReceivedRequest:
@@ -221,6 +233,7 @@ def _run_operation(
     call: ReceivedRequest, operation: Operation, service: Service, params: Mapping[str, str]
 ) -> MockAnswer:
     behaviour = service.behaviour
+    service.received = call
     if {operation.name, operation.path} & behaviour.disabled_routes:
         operation, params = NO_PATH, {}
     if operation not in {NO_PATH, NO_METHOD}:
@@ -319,85 +332,3 @@ def _finite(digits: str) -> float:
     if math.isinf(value):
         raise ValueError(f"{digits} is too large")
     return value
-
-
-class _FaultResponse(Response):
-    """Sends a reply with the delays of a fault, and drops the connection if either says so.
-
-    It takes a slot until the reply is sent, or until the client has gone away.
-    """
-
-    def __init__(
-        self, reply: RawReply, fault: Fault, service: Service, call: ReceivedRequest, tokens: int
-    ) -> None:
-        super().__init__(status_code=reply.status)
-        self._reply = reply
-        self._fault = fault
-        self._service = service
-        self._call = call
-        self._slow = max(0, tokens - _TOKENS_AT_ONCE)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        transport, behaviour = scope["state"]["transport"], self._service.behaviour
-        if self._call.method == "POST":
-            async with self._service.slot():
-                sent = await self._answer(transport.is_closing, send)
-            (behaviour.sent if sent else behaviour.left)(self._call)
-        else:
-            sent = await self._answer(transport.is_closing, send)
-        if self._reply.cut or self._fault.drop_keepalive:
-            transport.close()
-        if transport.is_closing():
-            await _disconnected(receive)
-
-    async def _answer(self, gone: Callable[[], bool], send: Send) -> bool:
-        """Send the reply; returns False if the client has gone away before its end."""
-        reply = self._reply
-        streamed = len(reply.chunks) > 1
-        rule = "net.disconnect.stream" if streamed else "net.disconnect.whole"
-        if rule in self._service.behaviour.without_rules:
-            gone = _never
-        slow = 0 if streamed else self._slow
-        await _pause(self._fault.delay + slow * _SECONDS_PER_TOKEN, gone)
-        if gone():
-            return False
-        if reply.cut and not reply.chunks:
-            return True
-        headers = [(k.encode(), v.encode()) for k, v in reply.headers.items()]
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        for index, chunk in enumerate(reply.chunks):
-            if index:
-                await _pause(self._pause_before(index), gone)
-            if gone():
-                return False
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        if not reply.cut:
-            await send({"type": "http.response.body", "body": b""})
-        return True
-
-    def _pause_before(self, index: int) -> float:
-        pause = _SECONDS_PER_TOKEN if self._slow and index > _TOKENS_AT_ONCE else 0
-        return self._fault.chunk_delay or (_PAUSE_AFTER_FIRST if index == 1 else pause)
-
-
-def _never() -> bool:
-    """What a server sees that does not look whether the client has gone away."""
-    return False
-
-
-async def _pause(seconds: float, gone: Callable[[], bool]) -> None:
-    """Wait so many seconds, or until the client has gone away."""
-    if seconds <= _LOOK_EVERY:
-        await asyncio.sleep(seconds)
-        return
-    loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
-    # A transport has no event to wait for.
-    while (left := end - loop.time()) > 0 and not gone():  # noqa: ASYNC110
-        await asyncio.sleep(min(left, _LOOK_EVERY))
-
-
-async def _disconnected(receive: Receive) -> None:
-    """Wait until the protocol knows that the connection is closed."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -1,16 +1,16 @@
-"""How a mock server may differ from the reference: behaviours with hooks, faults and scripts."""
+"""Requests and replies of a mock server, and how it may differ from the reference."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from llmengine.mock.json_fields import last_text, mapping
 from llmengine.types.arguments import checked_fields
 from llmengine.types.errors import InvalidFieldError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 JSON = dict[str, Any]
 
@@ -29,6 +29,11 @@ class ReceivedRequest:
     body: bytes
     json: Any = None
     client: int = 0
+
+    @property
+    def prompt(self) -> str:
+        """The text of the last message, of the prompt or of the input; "" if there is none."""
+        return last_text(mapping(self.json))
 
 
 @dataclass(slots=True)
@@ -98,72 +103,3 @@ class Behaviour:
     sent: Callable[[ReceivedRequest], object] = _no_hook
     left: Callable[[ReceivedRequest], object] = _no_hook
     disabled_routes: frozenset[str] = frozenset()
-
-
-def _fault_advice(unknown: Mapping[str, object]) -> str | None:
-    name, value = next(iter(unknown.items()))
-    return f"write status={value!r}" if name in {"code", "status_code"} else None
-
-
-@checked_fields(InvalidFieldError, _fault_advice)
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A failure that the server simulates.
-
-    - ``status``: answer with this error status, and ``retry_after`` seconds in its header.
-    - ``delay``, ``chunk_delay``: wait so many seconds before the first byte, and between chunks.
-    - ``cut_after``: drop the connection after so many chunks of a stream, or of a body that
-      ``split_at`` splits; 0 drops it before any byte.
-    - ``malformed_json``: send a body that is not JSON.
-    - ``content_type``: send this content type.
-    - ``drop_keepalive``: close the connection after the answer without a header that says so.
-    - ``split_at``: split the body's bytes into other chunks; one number is the size of a chunk,
-      several numbers are positions.
-    """
-
-    status: int | None = None
-    retry_after: float | None = None
-    delay: float = 0.0
-    chunk_delay: float = 0.0
-    cut_after: int | None = None
-    malformed_json: bool = False
-    content_type: str | None = None
-    drop_keepalive: bool = False
-    split_at: int | tuple[int, ...] | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("status", "cut_after"):
-            _check_number(name, getattr(self, name), int)
-        for name in ("retry_after", "delay", "chunk_delay"):
-            _check_number(name, getattr(self, name), (int, float))
-
-
-def _check_number(name: str, value: object, types: type | tuple[type, ...]) -> None:
-    if value is None or (isinstance(value, types) and not isinstance(value, bool)):
-        return
-    kind = "a whole number" if types is int else "a number"
-    raise InvalidFieldError(f"Fault: {name} is {value!r}; it must be {kind}")
-
-
-@checked_fields(InvalidFieldError)
-@dataclass(slots=True)
-class Script:
-    """Replies and faults that the server uses in order, before it answers as the reference.
-
-    ``replies`` are texts, or JSON objects that become the assistant's message: ``content``,
-    ``refusal``, ``reasoning`` and ``tool_calls`` in OpenAI's shape. Each request that generates
-    text uses one reply; a request that fails uses none. Each request uses one of the ``faults``;
-    None means no fault. Both may be any iterable, even an endless one.
-    """
-
-    replies: Iterable[str | JSON] = field(default_factory=tuple)
-    faults: Iterable[Fault | None] = field(default_factory=tuple)
-
-    def __post_init__(self) -> None:
-        for name in ("replies", "faults"):
-            given = getattr(self, name)
-            # A text or a message is iterable too, but it is not a list of replies.
-            if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
-                raise InvalidFieldError(
-                    f"Script: {name} is a {type(given).__name__}; give a list of {name}"
-                )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from llmengine.mock.json_fields import Body, integer, items, mapping, number, strings, text
 from llmengine.mock.model import GenerationRequest, MockTool, Turn
+from llmengine.mock.schema import schema_in
 from llmengine.mock.text import SENTENCES, word
 
 if TYPE_CHECKING:
@@ -51,8 +52,12 @@ def chat_request(body: Body) -> GenerationRequest:
     limit = integer(body.get("max_completion_tokens"))
     response_format = mapping(body.get("response_format"))
     constraint = mapping(body.get("structured_outputs"))
+    turns = _chat_turns(body.get("messages"))
+    schema = _response_format_schema(response_format) or constraint_schema(constraint)
+    if schema is ANY_OBJECT:
+        schema = _schema_in(turns) or ANY_OBJECT
     return GenerationRequest(
-        turns=_chat_turns(body.get("messages")),
+        turns=turns,
         temperature=number(body.get("temperature"), 1.0),
         top_p=number(body.get("top_p"), 1.0),
         seed=integer(body.get("seed")),
@@ -64,7 +69,7 @@ def chat_request(body: Body) -> GenerationRequest:
         named=bool(named),
         parallel=body.get("parallel_tool_calls") is not False,
         allowed=tuple(tool_name(t) for t in items(allowed.get("tools"))) if allowed else None,
-        schema=_response_format_schema(response_format) or constraint_schema(constraint),
+        schema=schema,
         strict=_is_strict(response_format),
         plain=bool(constraint) and not constraint.keys() & {"json", "json_object"},
         reasoning=_REASONING.get(text(body.get("reasoning_effort")), 0),
@@ -72,6 +77,12 @@ def chat_request(body: Body) -> GenerationRequest:
         logit_bias=mapping(body.get("logit_bias")),
         extra=_penalties(body),
     )
+
+
+def _schema_in(turns: Sequence[Turn]) -> object:
+    """The last schema in the prompts, which JSON mode follows; None if there is none."""
+    prompts = (turn.text for turn in reversed(turns) if turn.role != "assistant")
+    return next((schema for prompt in prompts if (schema := schema_in(prompt))), None)
 
 
 def _penalties(body: Body) -> str:

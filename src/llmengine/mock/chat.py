@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, TypeVar
-from zlib import crc32
 
 from llmengine.mock.bodies import chat_request
 from llmengine.mock.json_fields import integer, mapping, text
+from llmengine.mock.logprobs import answer_logprobs
 from llmengine.mock.model import generate
-from llmengine.mock.text import VOCABULARY, tokenize
+from llmengine.mock.text import tokenize
+from llmengine.mock.usage import TokenCounts
 from llmengine.mock.wire import ApiError, JSONAnswer, StreamAnswer, new_id
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
         FunctionToolCall,
         FunctionToolCallDelta,
         MessageDelta,
-        TokenLogprob,
-        TopLogprob,
     )
 
 T = TypeVar("T")
@@ -61,11 +59,13 @@ class TokenDetails:
         wants_ids = body.get("return_token_ids") is True
         return cls(top_logprobs(body), service.token_ids if wants_ids else None)
 
-    def logprobs(self, tokens: Sequence[str], first: int = 0) -> ChoiceLogprobs | None:
-        """The ``logprobs`` of a choice; `first` is the index of the first token in the answer."""
+    def logprobs(
+        self, answer: GeneratedAnswer, first: int = 0, last: int | None = None
+    ) -> ChoiceLogprobs | None:
+        """The ``logprobs`` of a choice, for the tokens from the index `first` to before `last`."""
         if self.top is None:
             return None
-        return {"content": logprob_entries(tokens, self.top, first), "refusal": None}
+        return {"content": answer_logprobs(answer, self.top, first, last), "refusal": None}
 
 
 def chat_completion(body: Body, service: Service) -> MockAnswer:
@@ -73,7 +73,7 @@ def chat_completion(body: Body, service: Service) -> MockAnswer:
     request = service.with_token_limit(chat_request(body))
     answers = generate(request, service.next_reply())
     cached = service.cached_tokens(request.pieces)
-    usage = usage_of(request.prompt_tokens, answers, cached)
+    usage = TokenCounts.of(request.prompt_tokens, answers, cached).as_usage
     details = TokenDetails.of(body, service)
     prompt_ids = details.ids(request.pieces) if details.ids else None
     tier = text(body.get("service_tier"))
@@ -138,26 +138,6 @@ def top_logprobs(body: Body) -> int | None:
     return max(0, integer(body.get("top_logprobs")) or 0)
 
 
-def usage_of(
-    prompt_tokens: int, answers: Iterable[GeneratedAnswer], cached: int = 0
-) -> CompletionUsage:
-    """The usage: the prompt's tokens, counted once, and the tokens of all answers."""
-    answers = list(answers)
-    completion = sum(a.completion_tokens for a in answers)
-    return {
-        "prompt_tokens": prompt_tokens,
-        "completion_tokens": completion,
-        "total_tokens": prompt_tokens + completion,
-        "prompt_tokens_details": {"cached_tokens": cached, "audio_tokens": 0},
-        "completion_tokens_details": {
-            "reasoning_tokens": sum(len(a.reasoning) for a in answers),
-            "audio_tokens": 0,
-            "accepted_prediction_tokens": 0,
-            "rejected_prediction_tokens": 0,
-        },
-    }
-
-
 def choice(index: int, answer: GeneratedAnswer, details: TokenDetails) -> ChatCompletionChoice:
     """One choice of an answer that is not streamed."""
     message: ChatCompletionMessage = {
@@ -173,7 +153,7 @@ def choice(index: int, answer: GeneratedAnswer, details: TokenDetails) -> ChatCo
     choice: ChatCompletionChoice = {
         "index": index,
         "message": message,
-        "logprobs": details.logprobs(answer.tokens),
+        "logprobs": details.logprobs(answer),
         "finish_reason": answer.finish,
     }
     if details.ids:
@@ -257,7 +237,7 @@ def _deltas(
     for token in answer.reasoning:
         yield {"reasoning": token}, None, (token,)
     for index, token in enumerate(answer.tokens):
-        yield {"content": token}, details.logprobs((token,), index), (token,)
+        yield {"content": token}, details.logprobs(answer, index, index + 1), (token,)
     if answer.refusal is not None:
         yield {"refusal": answer.refusal}, None, ()
     for index, call in enumerate(answer.calls):
@@ -288,52 +268,3 @@ def _tool_call_deltas(
     yield opening, tokenize(call.name)
     for token in call.arguments:
         yield {"index": index, "function": {"arguments": token}}, (token,)
-
-
-# ---- log-probabilities; they are made up, but the same in every process
-
-_LOWEST_PROBABILITY = 0.55
-_PROBABILITIES = 400
-
-
-def logprob_entries(tokens: Sequence[str], top: int, first: int = 0) -> list[TokenLogprob]:
-    """One entry per token in the shape of chat completions, with `top` alternatives.
-
-    `first` is the index of the first token in the answer.
-    """
-    return [
-        {
-            **_entry(token, logprob(token, index)),
-            "top_logprobs": [_entry(t, p) for t, p in alternatives(token, index, top)],
-        }
-        for index, token in enumerate(tokens, first)
-    ]
-
-
-def _entry(token: str, logprob: float) -> TopLogprob:
-    return {"token": token, "logprob": logprob, "bytes": list(token.encode())}
-
-
-def logprob(token: str, index: int) -> float:
-    """The log-probability (natural logarithm) of the token at its index in the answer."""
-    return math.log(_probability(token, index))
-
-
-def alternatives(token: str, index: int, top: int) -> list[tuple[str, float]]:
-    """The `top` most likely tokens at an index with their log-probabilities, the token first.
-
-    The sum of their probabilities is below one.
-    """
-    top = min(top, len(VOCABULARY))
-    ranked = [(token, logprob(token, index))] if top else []
-    left = 1 - _probability(token, index)
-    first = crc32(f"{index} {token}".encode())
-    while len(ranked) < top:
-        left /= 2
-        other = " " + VOCABULARY[(first + len(ranked)) % len(VOCABULARY)]
-        ranked.append((other if other != token else token.upper(), math.log(left)))
-    return ranked
-
-
-def _probability(token: str, index: int) -> float:
-    return _LOWEST_PROBABILITY + crc32(f"{token} {index}".encode()) % _PROBABILITIES / 1000

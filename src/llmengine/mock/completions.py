@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 from llmengine.mock.bodies import CompletionRequest, completion_request
 from llmengine.mock.chat import (
     FINGERPRINT,
-    alternatives,
     in_turns,
-    logprob,
     stream_answer,
-    usage_of,
     wants_usage,
 )
+from llmengine.mock.logprobs import token_logprob
 from llmengine.mock.model import GeneratedAnswer, generate
 from llmengine.mock.text import tokenize
+from llmengine.mock.usage import TokenCounts
 from llmengine.mock.wire import JSONAnswer, new_id
 
 if TYPE_CHECKING:
@@ -39,19 +38,20 @@ class _TextChoice:
 def text_completion(body: Body, service: Service) -> MockAnswer:
     """Answer a text completion: ``n`` choices for each prompt, prompts in order."""
     completion = completion_request(body)
-    scripted = service.next_reply()
     choices: list[_TextChoice] = []
     generated: list[GeneratedAnswer] = []
     for request in completion.requests:
         answers = [GeneratedAnswer(finish="length")]
         if completion.generates:
+            scripted = service.next_reply({**body, "prompt": request.turns[0].text})
             answers = generate(service.with_token_limit(request), scripted)
         first = len(choices)
         prompt = request.turns[0].text
         sent = answers[: completion.n]
         choices += [_TextChoice(first + i, prompt, answer) for i, answer in enumerate(sent)]
         generated += answers
-    usage = usage_of(sum(r.prompt_tokens for r in completion.requests), generated)
+    prompt_tokens = sum(request.prompt_tokens for request in completion.requests)
+    usage = TokenCounts.of(prompt_tokens, generated).as_usage
     head = {
         "id": new_id("cmpl-"),
         "object": "text_completion",
@@ -74,7 +74,7 @@ def _whole(choice: _TextChoice, completion: CompletionRequest) -> JSON:
     return {
         "index": choice.index,
         "text": "".join(tokens),
-        "logprobs": _logprobs(tokens, completion.logprobs, echo=bool(echoed)),
+        "logprobs": _logprobs(choice.answer, tokens, completion.logprobs, echoed=len(echoed)),
         "finish_reason": choice.answer.finish,
     }
 
@@ -85,8 +85,14 @@ def _parts(choice: _TextChoice, completion: CompletionRequest) -> Iterator[JSON]
     echoed = tokenize(choice.prompt) if completion.echo else []
     groups = ([echoed] if echoed else []) + [[t] for t in choice.answer.tokens]
     for group in groups:
-        echo = bool(echoed) and index == 0
-        logprobs = _logprobs(group, completion.logprobs, first=index, offset=offset, echo=echo)
+        logprobs = _logprobs(
+            choice.answer,
+            group,
+            completion.logprobs,
+            first=index,
+            offset=offset,
+            echoed=len(echoed),
+        )
         text = "".join(group)
         index, offset = index + len(group), offset + len(text)
         yield {"index": choice.index, "text": text, "logprobs": logprobs, "finish_reason": None}
@@ -94,20 +100,26 @@ def _parts(choice: _TextChoice, completion: CompletionRequest) -> Iterator[JSON]
     yield {"index": choice.index, "text": "", "logprobs": None, "finish_reason": finish}
 
 
-def _logprobs(
-    tokens: Sequence[str], top: int | None, *, first: int = 0, offset: int = 0, echo: bool = False
+def _logprobs(  # noqa: PLR0913 - the tokens and where they are
+    answer: GeneratedAnswer,
+    tokens: Sequence[str],
+    top: int | None,
+    *,
+    first: int = 0,
+    offset: int = 0,
+    echoed: int = 0,
 ) -> JSON | None:
     """Log-probabilities in the legacy shape; an echoed prompt's first token has none.
 
-    `first` is the index of the first token in the answer, `offset` its offset in the text.
+    `first` is the index of the first token, counted from the first of the `echoed` tokens of the
+    prompt, and `offset` its offset in the text.
     """
     if top is None:
         return None
-    token_logprobs: list[float | None] = [logprob(t, i) for i, t in enumerate(tokens, first)]
-    top_logprobs: list[JSON | None] = [
-        dict(alternatives(t, i, max(top, 1))) for i, t in enumerate(tokens, first)
-    ]
-    if echo:
+    known = [token_logprob(answer, t, i, max(top, 1), echoed) for i, t in enumerate(tokens, first)]
+    token_logprobs: list[float | None] = [chance for chance, _ in known]
+    top_logprobs: list[JSON | None] = [dict(others) for _, others in known]
+    if echoed and first == 0:
         token_logprobs[0], top_logprobs[0] = None, None
     return {
         "tokens": list(tokens),

@@ -1,7 +1,7 @@
-"""GET /v1/models and POST /v1/embeddings.
+"""GET /v1/models, POST /v1/embeddings, and Ollama's /api/embed and /api/embeddings.
 
-The models are the served one and those that clients have pulled. An embedding is a unit vector that
-depends only on the text.
+The models are the served ones and those that clients have pulled. An embedding is a unit vector
+that depends only on the text.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from llmengine.mock.bodies import dimension_count, prompts
+from llmengine.mock.json_fields import text
 from llmengine.mock.text import count
 from llmengine.mock.wire import ApiError, JSONAnswer
 
@@ -23,15 +24,18 @@ if TYPE_CHECKING:
     from llmengine.mock.wire import MockAnswer
 
 
+_NANOSECONDS = 1_000_000  # how long an embedding takes, as Ollama counts it
+
+
 def list_models(body: Body, service: Service) -> MockAnswer:
     """List the models."""
-    names = [service.model, *sorted(service.pulled)]
-    return JSONAnswer({"object": "list", "data": [_model(name, service) for name in names]})
+    models = [_model(name, service) for name in service.model_names]
+    return JSONAnswer({"object": "list", "data": models})
 
 
 def retrieve_model(body: Body, service: Service, name: str) -> MockAnswer:
     """Describe one model by its id."""
-    known = name == service.model or name in service.pulled
+    known = name in service.model_names
     if not known and "models.retrieve.unknown" not in service.behaviour.without_rules:
         message = f"The model '{name}' does not exist or you do not have access to it."
         raise ApiError(message, status=404, param="model", code="model_not_found")
@@ -66,9 +70,31 @@ def create_embeddings(body: Body, service: Service) -> MockAnswer:
     )
 
 
-def _vector(text: str, dimensions: int) -> bytes:
+def ollama_embed(body: Body, service: Service) -> MockAnswer:
+    """Embed one input or several, as Ollama's own API does."""
+    texts = prompts(body.get("input"))
+    dimensions = dimension_count(body.get("dimensions"))
+    return JSONAnswer(
+        {
+            "model": service.model_name(body),
+            "embeddings": [_floats(_vector(t, dimensions)) for t in texts],
+            "total_duration": _NANOSECONDS,
+            "load_duration": _NANOSECONDS,
+            "prompt_eval_count": sum(map(count, texts)),
+        }
+    )
+
+
+def ollama_embeddings(body: Body, service: Service) -> MockAnswer:
+    """Embed one prompt by Ollama's older route; an empty prompt has no vector."""
+    prompt = text(body.get("prompt"))
+    vector = _floats(_vector(prompt, dimension_count(None))) if prompt else []
+    return JSONAnswer({"embedding": vector})
+
+
+def _vector(said: str, dimensions: int) -> bytes:
     """A unit vector as little-endian 32-bit floats, so that both encodings give equal values."""
-    chance = random.Random(f"embed {text}")  # nosec B311  # noqa: S311 - repeatable on purpose
+    chance = random.Random(f"embed {said}")  # nosec B311  # noqa: S311 - repeatable on purpose
     drawn = [chance.gauss(0, 1) for _ in range(dimensions)]
     length = math.hypot(*drawn)
     return struct.pack(f"<{dimensions}f", *(x / length for x in drawn))

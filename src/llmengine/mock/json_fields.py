@@ -51,3 +51,23 @@ def strings(value: object) -> tuple[str, ...]:
     if isinstance(value, str):
         return (value,)
     return tuple(v for v in items(value) if isinstance(v, str))
+
+
+def last_text(body: Body) -> str:
+    """The text of the last message of a request, in the body of any API that generates text."""
+    for name in ("messages", "input", "prompt"):
+        if (value := body.get(name)) is not None:
+            parts = items(value)
+            return _flat_text(parts[-1] if parts and isinstance(parts[-1], dict) else value)
+    return ""
+
+
+def _flat_text(value: object) -> str:
+    """The text of a content: a string, parts with texts, or the result of a tool."""
+    if isinstance(value, list):
+        separator = "\n" if all(isinstance(part, str) for part in value) else ""
+        return separator.join(map(_flat_text, value))
+    if not isinstance(value, dict):
+        return text(value)
+    fields = (value.get(name) for name in ("text", "content", "output", "refusal"))
+    return next((found for field in fields if (found := _flat_text(field))), "")

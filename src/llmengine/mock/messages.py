@@ -10,6 +10,7 @@ from llmengine.mock.json_fields import mapping
 from llmengine.mock.messages_body import messages_as_chat
 from llmengine.mock.model import generate
 from llmengine.mock.text import tokenize
+from llmengine.mock.usage import TokenCounts
 from llmengine.mock.wire import ApiError, Framing, JSONAnswer, StreamAnswer, new_id
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def create_message(body: Body, service: Service) -> MockAnswer:
     """Answer a request."""
     request = service.with_token_limit(chat_request(messages_as_chat(body)))
     answer = generate(request, service.next_reply())[0]
+    counts = TokenCounts.of(request.prompt_tokens, [answer])
     message = {
         "id": new_id("msg_"),
         "type": "message",
@@ -52,10 +54,10 @@ def create_message(body: Body, service: Service) -> MockAnswer:
         "stop_reason": _stop_reason(answer),
         "stop_sequence": answer.stopped_by,
         "usage": {
-            "input_tokens": request.prompt_tokens,
+            "input_tokens": counts.prompt_tokens - counts.cached_tokens,
             "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
-            "output_tokens": answer.completion_tokens,
+            "cache_read_input_tokens": counts.cached_tokens,
+            "output_tokens": counts.completion_tokens,
             "service_tier": "standard",
         },
     }
@@ -69,11 +71,15 @@ def count_tokens(body: Body, service: Service) -> MockAnswer:
     return JSONAnswer({"input_tokens": chat_request(messages_as_chat(body)).prompt_tokens})
 
 
+# Anthropic's word for each of OpenAI's reasons; any other scripted reason is sent as it is.
+_STOP_REASONS = {"length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
+
+
 def _stop_reason(answer: GeneratedAnswer) -> str:
+    if answer.finish != "stop":
+        return _STOP_REASONS.get(answer.finish, answer.finish)
     if answer.refusal is not None:
         return "refusal"
-    if answer.finish == "length":
-        return "max_tokens"
     if answer.stopped_by is not None:
         return "stop_sequence"
     return "tool_use" if answer.calls else "end_turn"

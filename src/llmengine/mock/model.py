@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field, replace
+from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from llmengine.mock.json_fields import items, mapping
 from llmengine.mock.schema import (
     SchemaError,
     check_schema,
@@ -22,12 +22,12 @@ from llmengine.mock.schema import (
     instance,
 )
 from llmengine.mock.text import SENTENCES, count, prose, tokenize, word
-from llmengine.types.errors import InvalidFieldError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from llmengine.mock.json_fields import Body
+    from llmengine.mock.script import MockReply, ScriptedToken
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +139,10 @@ class GeneratedToolCall:
 
 @dataclass(frozen=True, slots=True)
 class GeneratedAnswer:
-    """One answer as tokens. ``finish`` is ``stop``, ``length`` or ``tool_calls``.
+    """One answer as tokens. ``finish`` is ``stop``, ``length`` or ``tool_calls``, or scripted.
 
-    ``stopped_by`` is the stop sequence that ended the answer, if one did.
+    ``stopped_by`` is the stop sequence that ended the answer, if one did. ``usage`` are the counts
+    of tokens that are scripted, and ``logprobs`` the tokens with scripted log-probabilities.
     """
 
     tokens: tuple[str, ...] = ()
@@ -150,6 +151,8 @@ class GeneratedAnswer:
     refusal: str | None = None
     finish: str = "stop"
     stopped_by: str | None = None
+    usage: Mapping[str, int] = field(default_factory=dict)
+    logprobs: tuple[ScriptedToken, ...] = ()
 
     @property
     def text(self) -> str:
@@ -174,23 +177,23 @@ class GeneratedAnswer:
 
 
 def generate(
-    request: GenerationRequest, scripted: str | Mapping[str, object] | None = None
+    request: GenerationRequest, scripted: MockReply | None = None
 ) -> list[GeneratedAnswer]:
     """The ``n`` answers to a request; a scripted reply replaces the model's own."""
-    return [
-        _limited(_answer(request, index, scripted), request) for index in range(max(1, request.n))
-    ]
+    if scripted is None:
+        own = (_answer(request, index) for index in range(max(1, request.n)))
+        return [_limited(answer, request) for answer in own]
+    answer = _limited(_scripted(scripted), request)
+    if scripted.finish_reason is not None:
+        answer = replace(answer, finish=scripted.finish_reason)
+    return [answer] * max(1, request.n)
 
 
 _FORCING_BIAS = 100
 _TOKENS_OF_A_FORCED_WORD = 32
 
 
-def _answer(
-    request: GenerationRequest, index: int, scripted: str | Mapping[str, object] | None
-) -> GeneratedAnswer:
-    if scripted is not None:
-        return _from_script(scripted)
+def _answer(request: GenerationRequest, index: int) -> GeneratedAnswer:
     fingerprint = request.fingerprint(index)
     thought = tuple(tokenize(prose(f"think {fingerprint}", request.reasoning)))
     if tools := _called_tools(request):
@@ -216,42 +219,20 @@ def _text(request: GenerationRequest, fingerprint: str) -> str:
     return instructed or prose(fingerprint, request.sentences)
 
 
-_SCRIPT_KEYS = frozenset(
-    {"role", "content", "refusal", "reasoning", "reasoning_content", "tool_calls"}
-)
-
-
-def _from_script(scripted: str | Mapping[str, object]) -> GeneratedAnswer:
-    if isinstance(scripted, str):
-        return GeneratedAnswer(tokens=tuple(tokenize(scripted)))
-    if unknown := scripted.keys() - _SCRIPT_KEYS:
-        known = ", ".join(sorted(_SCRIPT_KEYS))
-        raise ValueError(f"a scripted message has {known}, but not {', '.join(sorted(unknown))}")
-    thought = _script_text(scripted, "reasoning") or _script_text(scripted, "reasoning_content")
-    functions = [mapping(mapping(c).get("function")) for c in items(scripted.get("tool_calls"))]
+def _scripted(reply: MockReply) -> GeneratedAnswer:
     calls = tuple(
-        GeneratedToolCall(
-            _script_text(f, "name", default=None),
-            tuple(tokenize(_script_text(f, "arguments", default=None))),
-        )
-        for f in functions
+        GeneratedToolCall(call.name, tuple(tokenize(call.arguments)), call.custom)
+        for call in reply.calls
     )
     return GeneratedAnswer(
-        tokens=tuple(tokenize(_script_text(scripted, "content"))),
-        reasoning=tuple(tokenize(thought)),
+        tokens=reply.pieces,
+        reasoning=tuple(tokenize(reply.reasoning)),
         calls=calls,
-        refusal=None if scripted.get("refusal") is None else _script_text(scripted, "refusal"),
+        refusal=reply.refusal,
         finish="tool_calls" if calls else "stop",
+        usage=reply.usage or {},
+        logprobs=reply.tokens,
     )
-
-
-def _script_text(message: Mapping[str, object], key: str, *, default: str | None = "") -> str:
-    value = message.get(key)
-    if value is None:
-        value = default
-    if not isinstance(value, str):
-        raise InvalidFieldError(f"Script: {key} of a reply is {value!r}; give a text")
-    return value
 
 
 def _limited(answer: GeneratedAnswer, request: GenerationRequest) -> GeneratedAnswer:
@@ -262,8 +243,16 @@ def _limited(answer: GeneratedAnswer, request: GenerationRequest) -> GeneratedAn
     if not stops:
         return answer
     end, sequence = min(stops)
-    tokens = tuple(tokenize(answer.text[:end]))
-    return replace(answer, tokens=tokens, calls=(), finish="stop", stopped_by=sequence)
+    return replace(
+        answer, tokens=_first(end, answer.tokens), calls=(), finish="stop", stopped_by=sequence
+    )
+
+
+def _first(length: int, tokens: Sequence[str]) -> tuple[str, ...]:
+    """The tokens of the first so many characters; the last one may be cut."""
+    starts = accumulate(map(len, tokens), initial=0)
+    cut = (token[: max(0, length - start)] for token, start in zip(tokens, starts, strict=False))
+    return tuple(takewhile(bool, cut))
 
 
 def _up_to(limit: int, answer: GeneratedAnswer) -> GeneratedAnswer:
@@ -336,6 +325,7 @@ def _recalled(prompt: str, turns: Sequence[Turn]) -> str | None:
 _WORD = re.compile(r"[a-z]{3,}")
 _QUOTED = re.compile(r"(?<!\w)[\"“'`]([^\"”'`\n]{1,80})[\"”'`](?!\w)")
 _NAME = re.compile(r"(?<=[\w,;:] )([A-ZÀ-ÖØ-Þ][\w-]+)")
+_NUMBER = re.compile(r"(?<![\w.,/:-])-?\d{1,15}(?:\.\d{1,9})?(?![\w/:-]|[.,]\d)")
 _FILLER = frozenset({"and", "for", "the", "get", "with", "from", "this", "that", "what", "all"})
 
 
@@ -361,10 +351,13 @@ def _tool_calls(
     tools: Sequence[MockTool], request: GenerationRequest, fingerprint: str
 ) -> tuple[GeneratedToolCall, ...]:
     hints = _hints(request.turns)
+    numbers = _numbers(request.turns)
     calls = []
     for index, tool in enumerate(tools):
-        # Each call starts with another hint, so that the calls differ.
-        arguments = _arguments(tool, request, hints[index:] + hints[:index], fingerprint)
+        # Each call starts with another hint and number, so that the calls differ.
+        words = hints[index:] + hints[:index]
+        amounts = numbers[index:] + numbers[:index]
+        arguments = _arguments(tool, request, words, amounts, fingerprint)
         calls.append(GeneratedToolCall(tool.name, tuple(tokenize(arguments)), tool.custom))
     return tuple(calls)
 
@@ -373,7 +366,11 @@ _ARGUMENTS = re.compile(r"\bwith (?:the|these) arguments:?\s*(\{.*\})", re.DOTAL
 
 
 def _arguments(
-    tool: MockTool, request: GenerationRequest, hints: Sequence[str], fingerprint: str
+    tool: MockTool,
+    request: GenerationRequest,
+    hints: Sequence[str],
+    numbers: Sequence[float],
+    fingerprint: str,
 ) -> str:
     """The arguments that the prompt dictates, if the tool allows them; else made of its words."""
     if tool.custom:
@@ -383,7 +380,7 @@ def _arguments(
     dictated = _ARGUMENTS.search(_last_prompt(request.turns))
     if dictated and _may_be_called_with(dictated[1], schema, strict=tool.strict):
         return dictated[1]
-    return _fitting_json(schema, hints, fingerprint) or "{}"
+    return _fitting_json(schema, hints, fingerprint, numbers) or "{}"
 
 
 def _may_be_called_with(arguments: str, schema: Body, *, strict: bool) -> bool:
@@ -411,6 +408,12 @@ def _hints(turns: Sequence[Turn]) -> list[str]:
     return _QUOTED.findall(prompt) or _NAME.findall(prompt)
 
 
+def _numbers(turns: Sequence[Turn]) -> list[float]:
+    """The numbers in the prompt, which become arguments of tools."""
+    found = _NUMBER.findall(_last_prompt(turns))
+    return [float(number) if "." in number else int(number) for number in found]
+
+
 def _dictated_json(request: GenerationRequest) -> str | None:
     """The JSON that the conversation dictates, if it fits the schema or need not fit it."""
     try:
@@ -425,11 +428,13 @@ def _dictated_json(request: GenerationRequest) -> str | None:
         return None
 
 
-def _fitting_json(schema: object, words: Sequence[str], fingerprint: str) -> str | None:
+def _fitting_json(
+    schema: object, words: Sequence[str], fingerprint: str, numbers: Sequence[float] = ()
+) -> str | None:
     """JSON that fits the schema; None if the schema is invalid or no value fits it."""
     try:
         check_schema(schema)
-        value = instance(schema, words, seed=crc32(fingerprint.encode()))
+        value = instance(schema, words, crc32(fingerprint.encode()), numbers)
     except SchemaError:
         return None
     return json.dumps(value, ensure_ascii=False)

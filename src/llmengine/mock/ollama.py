@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from llmengine.mock.bodies import chat_request, ollama_chat_as_chat, ollama_generate_as_chat
-from llmengine.mock.chat import logprob_entries, top_logprobs
+from llmengine.mock.chat import top_logprobs
 from llmengine.mock.json_fields import text
+from llmengine.mock.logprobs import answer_logprobs
 from llmengine.mock.model import generate as generate_answers
 from llmengine.mock.service import tagged
 from llmengine.mock.text import token_id, tokenize
+from llmengine.mock.usage import TokenCounts
 from llmengine.mock.wire import ApiError, Framing, JSONAnswer, StreamAnswer, TextAnswer, new_id
 
 if TYPE_CHECKING:
@@ -50,29 +52,28 @@ def version(body: Body, service: Service) -> MockAnswer:
 
 
 def tags(body: Body, service: Service) -> MockAnswer:
-    """List the served model and all pulled models, as if they were on disk."""
+    """List the served models and all pulled ones, as if they were on disk."""
     details = {**_DETAILS, "context_length": service.context_length, "embedding_length": 384}
     fields = {"modified_at": timestamp(), "details": details, "capabilities": _CAPABILITIES}
     return JSONAnswer({"models": [_entry(tag) | fields for tag in service.tags]})
 
 
 def running(body: Body, service: Service) -> MockAnswer:
-    """List the served model, as if it were loaded into memory."""
-    loaded = {
-        **_entry(service.tag),
+    """List the served models, as if they were loaded into memory."""
+    fields = {
         "details": _DETAILS,
         "expires_at": timestamp(),
         "size_vram": 0,
         "context_length": service.context_length,
     }
-    return JSONAnswer({"models": [loaded]})
+    return JSONAnswer({"models": [_entry(tagged(name)) | fields for name in service.models]})
 
 
 def show(body: Body, service: Service) -> MockAnswer:
     """Describe the model."""
     return JSONAnswer(
         {
-            "modelfile": f"FROM {service.tag}\n",
+            "modelfile": f"FROM {tagged(service.model_name(body))}\n",
             "parameters": f"num_ctx {service.context_length}",
             "template": "{{ .Prompt }}",
             "details": _DETAILS,
@@ -130,6 +131,8 @@ def _progress(tag: str) -> Iterator[JSON]:
         yield {"status": status}
 
 
+# Ollama's word for OpenAI's reasons; any other scripted reason is sent as it is.
+_DONE_REASONS = {"tool_calls": "stop", "content_filter": "stop"}
 _NANOSECONDS_PER_TOKEN = 1_000_000
 _ID_LENGTH = 8
 
@@ -175,7 +178,7 @@ def _answer(body: Body, chat_body: Body, service: Service, *, is_chat: bool) -> 
     with_context = not is_chat and body.get("raw") is not True
     end = {
         "done": True,
-        "done_reason": "length" if answer.finish == "length" else "stop",
+        "done_reason": _DONE_REASONS.get(answer.finish, answer.finish),
         **({"context": _context(request, answer)} if with_context else {}),
         **_measures(request, answer),
     }
@@ -183,7 +186,7 @@ def _answer(body: Body, chat_body: Body, service: Service, *, is_chat: bool) -> 
     if body.get("stream") is False:
         thinking = "".join(answer.reasoning)
         whole = _content(answer.text, thinking, _tool_calls(answer), is_chat=is_chat)
-        return JSONAnswer({**head, **whole, **end, **_logprobs(answer.tokens, top, 0)})
+        return JSONAnswer({**head, **whole, **end, **_logprobs(answer, top)})
     parts = [{**head, **part, "done": False} for part in _parts(answer, top, is_chat=is_chat)]
     last = {**head, **_content(is_chat=is_chat), **end}
     return StreamAnswer([*parts, last], Framing.NDJSON)
@@ -193,7 +196,7 @@ def _parts(answer: GeneratedAnswer, top: int | None, *, is_chat: bool) -> Iterat
     for token in answer.reasoning:
         yield _content(thinking=token, is_chat=is_chat)
     for index, token in enumerate(answer.tokens):
-        yield _content(token, is_chat=is_chat) | _logprobs((token,), top, index)
+        yield _content(token, is_chat=is_chat) | _logprobs(answer, top, index, index + 1)
     for call in _tool_calls(answer):
         yield _content(calls=[call], is_chat=is_chat)
 
@@ -207,8 +210,10 @@ def timestamp() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
 
 
-def _logprobs(tokens: tuple[str, ...], top: int | None, first: int) -> JSON:
-    return {} if top is None else {"logprobs": logprob_entries(tokens, top, first)}
+def _logprobs(
+    answer: GeneratedAnswer, top: int | None, first: int = 0, last: int | None = None
+) -> JSON:
+    return {} if top is None else {"logprobs": answer_logprobs(answer, top, first, last)}
 
 
 def _tool_calls(answer: GeneratedAnswer) -> list[JSON]:
@@ -231,13 +236,14 @@ def _context(request: GenerationRequest, answer: GeneratedAnswer) -> list[int]:
 
 def _measures(request: GenerationRequest, answer: GeneratedAnswer) -> JSON:
     """Token counts, and durations in nanoseconds, as if every token took the same time."""
-    prompt = request.prompt_tokens * _NANOSECONDS_PER_TOKEN
-    generation = answer.completion_tokens * _NANOSECONDS_PER_TOKEN
+    counts = TokenCounts.of(request.prompt_tokens, [answer])
+    prompt = counts.prompt_tokens * _NANOSECONDS_PER_TOKEN
+    generation = counts.completion_tokens * _NANOSECONDS_PER_TOKEN
     return {
         "total_duration": _NANOSECONDS_PER_TOKEN + prompt + generation,
         "load_duration": _NANOSECONDS_PER_TOKEN,
-        "prompt_eval_count": request.prompt_tokens,
+        "prompt_eval_count": counts.prompt_tokens,
         "prompt_eval_duration": prompt,
-        "eval_count": answer.completion_tokens,
+        "eval_count": counts.completion_tokens,
         "eval_duration": generation,
     }

@@ -9,12 +9,13 @@ from hashlib import shake_256
 from typing import TYPE_CHECKING
 
 from llmengine.mock.bodies import chat_request, input_messages, responses_as_chat
-from llmengine.mock.chat import logprob_entries
 from llmengine.mock.json_fields import integer, items, mapping, number, text
+from llmengine.mock.logprobs import answer_logprobs
 from llmengine.mock.model import generate
 from llmengine.mock.response_events import events
 from llmengine.mock.response_store import StoredConversation, StoredResponse
 from llmengine.mock.rules import context_problem
+from llmengine.mock.usage import TokenCounts
 from llmengine.mock.wire import ApiError, Framing, JSONAnswer, StreamAnswer, new_id
 
 if TYPE_CHECKING:
@@ -256,11 +257,16 @@ def _top_logprobs(body: Body) -> int | None:
     return max(0, integer(body.get("top_logprobs")) or 0)
 
 
+# Why a response is incomplete, by OpenAI's reason of a chat completion.
+_INCOMPLETE_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
+
 def _response(
     body: Body, service: Service, request: GenerationRequest, answer: GeneratedAnswer
 ) -> JSON:
     """A response with all its keys, including those that repeat the request."""
-    cut = answer.finish == "length"
+    incomplete = _INCOMPLETE_REASONS.get(answer.finish)
+    counts = TokenCounts.of(request.prompt_tokens, [answer])
     text_options = mapping(body.get("text"))
     conversation = body.get("conversation")
     tier = body.get("service_tier")
@@ -270,11 +276,11 @@ def _response(
         "object": "response",
         "created_at": now,
         "completed_at": now,
-        "status": "incomplete" if cut else "completed",
+        "status": "incomplete" if incomplete else "completed",
         "background": body.get("background") is True,
         "conversation": {"id": conversation} if isinstance(conversation, str) else conversation,
         "error": None,
-        "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+        "incomplete_details": {"reason": incomplete} if incomplete else None,
         "instructions": body.get("instructions"),
         "max_output_tokens": body.get("max_output_tokens"),
         "max_tool_calls": body.get("max_tool_calls"),
@@ -304,11 +310,14 @@ def _response(
         "top_p": number(body.get("top_p"), 1.0),
         "truncation": body.get("truncation") or "disabled",
         "usage": {
-            "input_tokens": request.prompt_tokens,
-            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
-            "output_tokens": answer.completion_tokens,
-            "output_tokens_details": {"reasoning_tokens": len(answer.reasoning)},
-            "total_tokens": request.prompt_tokens + answer.completion_tokens,
+            "input_tokens": counts.prompt_tokens,
+            "input_tokens_details": {
+                "cached_tokens": counts.cached_tokens,
+                "cache_write_tokens": 0,
+            },
+            "output_tokens": counts.completion_tokens,
+            "output_tokens_details": {"reasoning_tokens": counts.reasoning_tokens},
+            "total_tokens": counts.total_tokens,
         },
         "user": body.get("user"),
         "metadata": mapping(body.get("metadata")),
@@ -318,13 +327,13 @@ def _response(
 def output_items(answer: GeneratedAnswer, body: Body) -> list[JSON]:
     """The output items in order: reasoning, function calls and the message.
 
-    The item that the token limit cut is marked as incomplete.
+    The last item of an incomplete response is marked as incomplete.
     """
     output = [_reasoning(answer.reasoning, body)] if answer.reasoning else []
     output += [_call(c) for c in answer.calls]
     if answer.tokens or answer.refusal is not None or not answer.calls:
         output.append(_message(answer, _top_logprobs(body)))
-    if answer.finish == "length":
+    if answer.finish in _INCOMPLETE_REASONS:
         output[-1]["status"] = "incomplete"
     return output
 
@@ -361,7 +370,7 @@ def _message(answer: GeneratedAnswer, top: int | None) -> JSON:
     if answer.refusal is not None:
         part: JSON = {"type": "refusal", "refusal": answer.refusal}
     else:
-        entries = [] if top is None else logprob_entries(answer.tokens, top)
+        entries = [] if top is None else answer_logprobs(answer, top)
         part = {"type": "output_text", "text": answer.text, "annotations": [], "logprobs": entries}
     return {
         "id": new_id("msg_"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from llmengine.mock.schema_combinators import SchemaError
@@ -28,15 +29,17 @@ def check_schema(schema: object) -> None:
         raise SchemaError(error.message) from error
 
 
-def instance(schema: object, words: Sequence[str] = (), seed: int = 0) -> object:
-    """Make a value that fits the schema; its strings are these words if the schema allows them.
+def instance(
+    schema: object, words: Sequence[str] = (), seed: int = 0, numbers: Sequence[float] = ()
+) -> object:
+    """Make a value that fits the schema, of these words and numbers if the schema allows them.
 
     Raises SchemaError if no value was found: the schema contradicts itself, never ends, refers to a
     schema that it does not contain, or is too difficult for this search.
     """
     from llmengine.mock.schema_values import ValueGenerator  # noqa: PLC0415 - jsonschema, as above
 
-    return ValueGenerator(schema, words, seed).value()
+    return ValueGenerator(schema, words, seed, numbers).value()
 
 
 def fits(schema: object, value: object) -> bool:
@@ -44,6 +47,28 @@ def fits(schema: object, value: object) -> bool:
     from llmengine.mock.schema_values import ValueGenerator  # noqa: PLC0415 - as above
 
     return ValueGenerator(schema, (), 0).accepts(value)
+
+
+_MOST_CANDIDATES = 100
+
+
+def schema_in(text: str) -> object:
+    """The first JSON schema of an object that a text contains; None if there is none."""
+    if '"properties"' not in text:
+        return None
+    decoder = json.JSONDecoder()
+    position = -1
+    for _ in range(_MOST_CANDIDATES):
+        if (position := text.find("{", position + 1)) < 0:
+            break
+        try:
+            value, _end = decoder.raw_decode(text, position)
+            if isinstance(value, dict) and isinstance(value.get("properties"), dict):
+                check_schema(value)
+                return value
+        except (ValueError, RecursionError):  # SchemaError is a ValueError
+            continue
+    return None
 
 
 def in_schema_order(schema: object, value: object) -> object:
@@ -59,4 +84,4 @@ def in_schema_order(schema: object, value: object) -> object:
     return {key: in_schema_order(properties.get(key), value[key]) for key in ordered}
 
 
-__all__ = ["SchemaError", "check_schema", "fits", "in_schema_order", "instance"]
+__all__ = ["SchemaError", "check_schema", "fits", "in_schema_order", "instance", "schema_in"]

@@ -305,7 +305,9 @@ def _schema_errors() -> Iterator[None]:
 class ValueGenerator:
     """Makes values for one schema and for all of its subschemas."""
 
-    def __init__(self, schema: Schema, words: Sequence[str], seed: int) -> None:
+    def __init__(
+        self, schema: Schema, words: Sequence[str], seed: int, numbers: Sequence[float] = ()
+    ) -> None:
         validator = validator_for(schema, default=Draft202012Validator)
         self._validator = validator(schema, format_checker=format_checker())
         dialect = specification_with(str(validator.META_SCHEMA["$schema"]), default=DRAFT202012)
@@ -314,8 +316,10 @@ class ValueGenerator:
         self._schema = schema
         self._words = list(words)
         self._seed = seed
+        self._numbers = list(numbers)
         self._trials = 0
         self._strings = 0
+        self._amounts = 0
 
     def value(self) -> object:
         """The first value that fits; raises SchemaError if there is none."""
@@ -380,9 +384,11 @@ class ValueGenerator:
             return objects(self, flat, depth)
         if kind == "array":
             return arrays(self, flat, depth)
+        if kind in {"integer", "number"}:
+            return chain(
+                self._next_numbers(), integers(flat) if kind == "integer" else numbers(flat)
+            )
         plain: dict[str, Iterator[object]] = {
-            "integer": integers(flat),
-            "number": numbers(flat),
             "boolean": iter((True, False)),
             "null": iter((None,)),
         }
@@ -394,6 +400,12 @@ class ValueGenerator:
         first = self._strings if self._words else self._seed + self._strings
         self._strings += 1
         return (words[(first + i) % len(words)] for i in range(len(words)))
+
+    def _next_numbers(self) -> Iterator[float]:
+        """The given numbers, each call from the next one on, so that each is used once."""
+        first = self._amounts
+        self._amounts += 1
+        return iter(self._numbers[first:])
 
 
 def _types(flat: JSON) -> list[str]:

@@ -8,19 +8,26 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Self
 
-from llmengine.mock.behaviour import Behaviour, Script
+from llmengine.mock.behaviour import Behaviour
+from llmengine.mock.clock import RealClock
+from llmengine.mock.load import Load
+from llmengine.mock.request_log import MAX_BYTES, MAX_CALLS, RequestLog
+from llmengine.mock.script import Script
 from llmengine.mock.service import Service
+from llmengine.mock.stubs import RequestMatcher, Stub
 from llmengine.types.arguments import checked_call
 from llmengine.types.errors import ConfigError, InvalidFieldError
 from llmengine.types.hosts import AllowedClients
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from types import TracebackType
 
     from starlette.types import ASGIApp
 
     from llmengine.mock.behaviour import ReceivedRequest
+    from llmengine.mock.clock import MockClock
+    from llmengine.mock.stubs import Contents
 
 
 DEFAULT_CONTEXT = 8192
@@ -31,8 +38,11 @@ class MockServer:
     """The reference implementation of the contract, over real HTTP on loopback.
 
     With ``port`` 0 the server takes a free port. With an ``api_key`` every request must carry it as
-    a bearer token. ``context_length`` is in tokens of the mock's own tokenizer. With ``slots``, the
-    server writes so many answers at once, and more requests wait. It accepts ``allowed_hosts`` as
+    a bearer token. ``models`` are the names of more models beside ``model``. ``context_length`` is
+    in tokens of the mock's own tokenizer. ``load`` makes the server busy or slow; ``slots`` alone
+    is short for ``Load(slots=...)``. The server waits by ``clock``, which is real time unless it is
+    a `ManualClock`. ``calls`` has at most ``max_calls`` requests with ``max_calls_bytes`` bytes of
+    bodies, the newest ones. It accepts ``allowed_hosts`` as
     names of this machine and ``cors`` as origins of web pages, besides those of loopback (see
     `AllowedClients`). ``behaviour`` changes how the server works, and ``script`` sets its replies
     and faults. If the server or a hook failed, the end of the ``with`` block raises that error, so
@@ -47,21 +57,30 @@ class MockServer:
         script: Script | None = None,
         api_key: str | None = None,
         model: str = "mock",
+        models: Iterable[str] = (),
         host: str = "127.0.0.1",
         port: int = 0,
         context_length: int = DEFAULT_CONTEXT,
         slots: int | None = None,
+        load: Load | None = None,
+        clock: MockClock | None = None,
+        max_calls: int = MAX_CALLS,
+        max_calls_bytes: int = MAX_BYTES,
         allowed_hosts: Iterable[str] = (),
         cors: Iterable[str] = (),
     ) -> None:
+        if slots is not None and load is not None:
+            raise InvalidFieldError("MockServer: give slots in the Load, and not beside it")
         self._service = Service(
-            model=model,
+            models=_model_names(model, models),
             key=api_key,
             context_length=context_length,
-            slots=slots,
             behaviour=behaviour or Behaviour(),
+            calls=RequestLog(max_calls, max_calls_bytes),
+            clock=clock or RealClock(),
         )
         self.play(script or Script())
+        self.simulate(load or Load(slots=slots))
         self._address = (host, port)
         self._clients = AllowedClients.of(allowed_hosts, cors, listens_on=host)
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -84,7 +103,7 @@ class MockServer:
 
     @property
     def model(self) -> str:
-        """The name of the model that the server serves."""
+        """The name of the model that the server serves; of several, the first one."""
         return self._service.model
 
     @property
@@ -99,8 +118,12 @@ class MockServer:
         return f"{self.root_url}/v1"
 
     @property
-    def calls(self) -> list[ReceivedRequest]:
-        """All requests so far, in the order in which they arrived."""
+    def calls(self) -> RequestLog:
+        """The requests so far, in the order in which they arrived.
+
+        If there were more than ``max_calls``, or more than ``max_calls_bytes`` bytes of bodies, the
+        oldest ones were dropped, and ``calls.dropped`` is their number.
+        """
         return self._service.calls
 
     def play(self, script: Script) -> None:
@@ -109,7 +132,57 @@ class MockServer:
             raise InvalidFieldError(
                 f"script is a {type(script).__name__}; give a Script, such as Script(replies=[...])"
             )
-        self._service.play(script)
+        self._service.expectations.play(script)
+
+    @checked_call("when", InvalidFieldError)
+    def when(  # noqa: PLR0913 - one condition each
+        self,
+        *,
+        contains: Contents | None = None,
+        json: Mapping[str, object] | None = None,
+        model: str | None = None,
+        tool: str | None = None,
+        path: str | None = None,
+        where: Callable[[ReceivedRequest], object] | None = None,
+    ) -> Stub:
+        """Choose requests by their content: ``server.when(contains="Hi").reply("Hello")``.
+
+        A request must fit every condition that is given:
+
+        - ``contains``: the last message or the prompt has this text, matches this compiled
+          pattern, or does so for each of a list.
+        - ``json``: the body has these fields with these values. Objects in it may have more
+          fields; lists are compared item by item.
+        - ``model``: the request names this model.
+        - ``tool``: the request offers a tool of this name.
+        - ``path``: the path of the route, such as ``/v1/messages``.
+        - ``where``: this function of the request returns a true value.
+
+        The first `when` that matches and has a reply left answers, and then the script. If neither
+        does, the request gets a 400 that says so, and `assert_as_scripted` fails.
+        """
+        stub = Stub(RequestMatcher(contains, json, model, tool, path, where))
+        self._service.expectations.add(stub)
+        return stub
+
+    def simulate(self, load: Load) -> None:
+        """Behave from now on like a server under this load, also while the server is running."""
+        if not isinstance(load, Load):
+            raise InvalidFieldError(
+                f"load is a {type(load).__name__}; give a Load, such as Load(slots=2)"
+            )
+        self._service.simulate(load)
+
+    def assert_as_scripted(self) -> None:
+        """Raise AssertionError unless the requests were those that the test expected.
+
+        It fails if a reply or a fault of the script was not asked for, if a request came after the
+        last reply of the script, if a `when` was not asked for, or if a request had no reply.
+        What is ``optional`` may be left. The fixture ``mock_server`` calls it after a test.
+        """
+        if problems := self._service.expectations.problems:
+            lines = "\n".join(f"- {problem}" for problem in problems)
+            raise AssertionError(f"the mock server was not used as scripted:\n{lines}")
 
     def start(self) -> None:
         """Start to listen, and return when the server can answer requests."""
@@ -138,6 +211,12 @@ class MockServer:
             if loop is not None:
                 loop.call_soon_threadsafe(loop.stop)
         self.wait()
+
+
+def _model_names(model: str, models: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(models, str):
+        raise InvalidFieldError(f"MockServer: models is {models!r}; give a list of names")
+    return tuple(dict.fromkeys([model, *models]))
 
 
 def _listening_socket(host: str, port: int) -> socket.socket:

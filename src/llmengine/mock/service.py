@@ -1,28 +1,31 @@
-"""The state of one mock server: its model, behaviour, script, tokens and stored responses."""
+"""The state of one mock server: its models, behaviour, script, load and stored responses."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
-from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from llmengine.mock.behaviour import Behaviour, Fault, Script
+from llmengine.mock.behaviour import Behaviour, ReceivedRequest
+from llmengine.mock.clock import RealClock
+from llmengine.mock.expectations import Expectations
 from llmengine.mock.json_fields import text
+from llmengine.mock.load import Fates, Load, SlotQueue
+from llmengine.mock.request_log import RequestLog
 from llmengine.mock.response_store import BoundedStore, StoredConversation, StoredResponse
 from llmengine.mock.rules import ModelLimits
 from llmengine.mock.text import token_id, word
-from llmengine.types.errors import InvalidFieldError
+from llmengine.mock.wire import fault_error
 from llmengine.types.secrets import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
-    from llmengine.mock.behaviour import JSON, ReceivedRequest
+    from llmengine.mock.clock import MockClock
     from llmengine.mock.json_fields import Body
     from llmengine.mock.model import GenerationRequest
+    from llmengine.mock.script import MockReply
 
 
 # OpenAI caches prompts of at least so many tokens, in blocks of so many.
@@ -30,23 +33,26 @@ _CACHED_FROM = 1024
 _CACHED_BLOCK = 128
 
 
+_NO_REQUEST = ReceivedRequest("", "", "", {}, b"")
+
+
 @dataclass(slots=True)
 class Service:
-    """One served model, its behaviour, and the requests that it received.
+    """The served models, their behaviour, and the requests that were received.
 
     ``key`` is the bearer token that requests must carry, or None. ``crashes`` are the errors of the
     mock itself and of hooks. ``responses`` and ``conversations`` are those that the responses API
     has stored, and ``completions`` the stored chat completions. ``pulled`` are the names of the
-    models that clients have pulled through Ollama's API. ``slots`` is the number of answers that
-    are written at once, or None for any number; more requests wait. ``writing`` is the number of
-    answers that are being written.
+    models that clients have pulled through Ollama's API. ``received`` is the request that is being
+    answered; there is one at a time, because making an answer does not wait.
     """
 
-    model: str = "mock"
+    models: tuple[str, ...] = ("mock",)
     key: str | None = None
     context_length: int = 8192
     behaviour: Behaviour = field(default_factory=Behaviour)
-    calls: list[ReceivedRequest] = field(default_factory=list)
+    calls: RequestLog = field(default_factory=RequestLog)
+    received: ReceivedRequest = field(default=_NO_REQUEST, init=False)
     crashes: list[Exception] = field(default_factory=list)
     started: int = field(default_factory=lambda: int(time.time()))
     responses: BoundedStore[StoredResponse] = field(default_factory=BoundedStore)
@@ -55,48 +61,34 @@ class Service:
     _tokens: dict[int, str] = field(default_factory=dict)
     pulled: set[str] = field(default_factory=set)
     _prompts: deque[Sequence[str]] = field(default_factory=lambda: deque(maxlen=8), init=False)
-    slots: int | None = None
-    writing: int = field(default=0, init=False)
-    _free: asyncio.Semaphore | None = field(default=None, init=False)
-    _replies: Iterator[str | JSON] = field(default=iter(()))
-    _faults: Iterator[Fault | None] = field(default=iter(()))
+    expectations: Expectations = field(default_factory=Expectations)
+    clock: MockClock = field(default_factory=RealClock)
+    fates: Fates = field(default_factory=lambda: Fates(Load()))
+    slots: SlotQueue = field(default_factory=SlotQueue)
 
     def __post_init__(self) -> None:
         self.key = Secret(self.key) if self.key else None
-        self._free = asyncio.Semaphore(self.slots) if self.slots else None
 
-    def play(self, script: Script) -> None:
-        """Use this script from now on."""
-        self._replies = iter(script.replies)
-        self._faults = iter(script.faults)
+    def next_reply(self, body: Body | None = None) -> MockReply | None:
+        """The scripted reply to the request that is being answered; None for the mock's own.
 
-    def next_reply(self) -> str | JSON | None:
-        """The next reply of the script, or None after the last one."""
-        reply = next(self._replies, None)
-        if reply is not None and not isinstance(reply, (str, dict)):
-            raise InvalidFieldError(
-                f"Script: a reply is {reply!r}; give a text, or a message as a dictionary"
-            )
-        return reply
+        If a request has several prompts, `body` is the body of a request with one of them.
+        """
+        request = self.received
+        return self.expectations.reply_to(replace(request, json=body) if body else request)
 
-    def next_fault(self) -> Fault | None:
-        """The fault for this request, or None."""
-        fault = next(self._faults, None)
-        if fault is not None and not isinstance(fault, Fault):
-            raise InvalidFieldError(
-                f"Script: a fault is {fault!r}; give a Fault, or None for no fault"
-            )
-        return fault
+    def simulate(self, load: Load) -> None:
+        """Behave from now on like a server under this load."""
+        self.fates = Fates(load)
+        self.slots.size = load.slots
 
-    @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
-        """Wait for a free slot, and occupy it."""
-        async with self._free or nullcontext():
-            self.writing += 1
-            try:
-                yield
-            finally:
-                self.writing -= 1
+    def admit(self, call: ReceivedRequest) -> None:
+        """Raise ApiError if a request has to wait for a slot, and the queue is full."""
+        load = self.fates.load
+        if call.method != "POST" or load.queue is None or not self.slots.is_full:
+            return
+        if self.slots.waiting >= load.queue:
+            raise fault_error(429, load.retry_after)
 
     def token_ids(self, pieces: Iterable[str]) -> list[int]:
         """The ids of tokens; the service remembers them for `text_of`."""
@@ -119,20 +111,25 @@ class Service:
     @property
     def limits(self) -> ModelLimits:
         """The limits against which requests are checked."""
-        return ModelLimits(frozenset([self.model, *self.pulled, *self.tags]), self.context_length)
+        return ModelLimits(frozenset([*self.model_names, *self.tags]), self.context_length)
 
     @property
-    def tag(self) -> str:
-        """The model's name in Ollama's form, with a tag."""
-        return tagged(self.model)
+    def model(self) -> str:
+        """The first model, which answers requests that name none."""
+        return self.models[0]
+
+    @property
+    def model_names(self) -> list[str]:
+        """The served models, and then those that were pulled."""
+        return list(dict.fromkeys([*self.models, *sorted(self.pulled)]))
 
     @property
     def tags(self) -> list[str]:
-        """The names of the models in Ollama's API, those that were pulled last."""
-        return list(dict.fromkeys([self.tag, *sorted(map(tagged, self.pulled))]))
+        """The names of all models in Ollama's API."""
+        return list(dict.fromkeys(map(tagged, self.model_names)))
 
     def model_name(self, body: Body) -> str:
-        """The model's name for an answer: the name in the request, or else the served model."""
+        """The model's name for an answer: the name in the request, or else the first model."""
         return text(body.get("model")) or self.model
 
     def with_token_limit(self, request: GenerationRequest) -> GenerationRequest:

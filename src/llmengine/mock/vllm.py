@@ -6,10 +6,11 @@ import time
 from typing import TYPE_CHECKING
 
 from llmengine.mock.bodies import chat_request
-from llmengine.mock.chat import FINGERPRINT, TokenDetails, choice, usage_of
+from llmengine.mock.chat import FINGERPRINT, TokenDetails, choice
 from llmengine.mock.json_fields import integer, items
 from llmengine.mock.model import generate
 from llmengine.mock.text import tokenize as pieces_of
+from llmengine.mock.usage import TokenCounts
 from llmengine.mock.wire import JSONAnswer, TextAnswer, new_id
 
 if TYPE_CHECKING:
@@ -41,20 +42,22 @@ def detokenize(body: Body, service: Service) -> MockAnswer:
 
 
 def metrics(body: Body, service: Service) -> MockAnswer:
-    """The number of answers that the server is writing, as Prometheus' text."""
-    name = "vllm:num_requests_running"
-    return TextAnswer(
-        f'# TYPE {name} gauge\n{name}{{model_name="{service.model}"}} {service.writing}.0\n'
-    )
+    """How many answers the server is writing, and how many requests wait, as Prometheus' text."""
+    gauges = {"running": service.slots.taken, "waiting": service.slots.waiting}
+    lines = [
+        f"# TYPE vllm:num_requests_{name} gauge\n"
+        f'vllm:num_requests_{name}{{model_name="{service.model}"}} {value}.0\n'
+        for name, value in gauges.items()
+    ]
+    return TextAnswer("".join(lines))
 
 
 def chat_batch(body: Body, service: Service) -> MockAnswer:
     """Answer each conversation with one choice; the usage is the sum for all of them."""
-    requests = [
-        service.with_token_limit(chat_request({**body, "messages": messages, "n": 1}))
-        for messages in items(body.get("messages"))
-    ]
-    answers = [generate(request, service.next_reply())[0] for request in requests]
+    bodies = [{**body, "messages": m, "n": 1} for m in items(body.get("messages"))]
+    requests = [service.with_token_limit(chat_request(one)) for one in bodies]
+    scripted = map(service.next_reply, bodies)
+    answers = [generate(*pair)[0] for pair in zip(requests, scripted, strict=True)]
     details = TokenDetails.of(body, service)
     completion: ChatCompletion = {
         "id": new_id("chatcmpl-"),
@@ -62,7 +65,7 @@ def chat_batch(body: Body, service: Service) -> MockAnswer:
         "created": int(time.time()),
         "model": service.model_name(body),
         "choices": [choice(index, a, details) for index, a in enumerate(answers)],
-        "usage": usage_of(sum(r.prompt_tokens for r in requests), answers),
+        "usage": TokenCounts.of(sum(r.prompt_tokens for r in requests), answers).as_usage,
         "system_fingerprint": FINGERPRINT,
     }
     return JSONAnswer(completion)

@@ -10,8 +10,9 @@ from enum import Enum
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from llmengine.mock.behaviour import Fault, RawReply
+from llmengine.mock.behaviour import RawReply
 from llmengine.mock.json_fields import integer, items, mapping
+from llmengine.mock.script import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -130,11 +131,13 @@ MockAnswer = JSONAnswer | TextAnswer | StreamAnswer
 
 
 def token_count(answer: MockAnswer) -> int:
-    """The number of tokens per choice of a chat completion; 0 if the answer has no usage."""
+    """The number of tokens per choice of an answer; 0 if the answer has no usage."""
     if isinstance(answer, StreamAnswer):
         return len(answer.objects) // (1 + max(map(_last_index, answer.objects), default=0))
     body = answer.body if isinstance(answer, JSONAnswer) else {}
-    tokens = integer(mapping(body.get("usage")).get("completion_tokens")) or 0
+    usage = mapping(body.get("usage"))
+    counts = (usage.get("completion_tokens"), usage.get("output_tokens"), body.get("eval_count"))
+    tokens = next((n for count in counts if (n := integer(count)) is not None), 0)
     return tokens // max(1, len(items(body.get("choices"))))
 
 

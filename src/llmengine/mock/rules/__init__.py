@@ -18,6 +18,8 @@ from llmengine.mock.rules.servers import (
     CONSTRAINT_RULES,
     DETOKENIZE_RULES,
     OLLAMA_CHAT,
+    OLLAMA_EMBED,
+    OLLAMA_EMBEDDINGS,
     OLLAMA_GENERATE,
     OLLAMA_PULL,
     OLLAMA_SHOW,
@@ -50,6 +52,8 @@ BY_ROUTE: dict[str, tuple[Rule, ...]] = {
     "/detokenize": DETOKENIZE_RULES,
     "/api/chat": OLLAMA_CHAT,
     "/api/generate": OLLAMA_GENERATE,
+    "/api/embed": OLLAMA_EMBED,
+    "/api/embeddings": OLLAMA_EMBEDDINGS,
     "/api/show": OLLAMA_SHOW,
     "/api/pull": OLLAMA_PULL,
 }

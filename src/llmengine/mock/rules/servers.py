@@ -75,6 +75,14 @@ def _schema(body: Body, limits: ModelLimits) -> Problem | None:
     return Problem(f"invalid JSON schema in format: {problem.message}") if problem else None
 
 
+def _input(body: Body, limits: ModelLimits) -> Problem | None:
+    value = body.get("input")
+    parts = value if isinstance(value, list) else [value]
+    if value is None or all(isinstance(part, str) for part in parts):
+        return None
+    return Problem("invalid input type")
+
+
 def _options(body: Body, limits: ModelLimits) -> Problem | None:
     options = mapping(body.get("options"))
     wrong = [(name, "float32") for name in _NUMBERS if not is_number(options.get(name, 0))]
@@ -143,6 +151,12 @@ OLLAMA_GENERATE = (
     *_SETTINGS,
     _overflow(ollama_generate_as_chat),
 )
+OLLAMA_EMBED = (
+    *_MODEL,
+    _types(dimensions="an integer", truncate="a boolean"),
+    Rule("ollama.input", _input),
+)
+OLLAMA_EMBEDDINGS = (*_MODEL, _types(prompt="a string"))
 OLLAMA_SHOW = _MODEL
 OLLAMA_PULL = (_REQUIRED, Rule("ollama.wrong_type", typed(model="a string", stream="a boolean")))
 
