@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from llmengine.mock.json_fields import last_text, mapping
+from llmengine.mock.json_fields import last_text, mapping, system_text
 from llmengine.types.arguments import checked_fields
 from llmengine.types.errors import InvalidFieldError
 
@@ -34,6 +34,11 @@ class ReceivedRequest:
     def prompt(self) -> str:
         """The text of the last message, of the prompt or of the input; "" if there is none."""
         return last_text(mapping(self.json))
+
+    @property
+    def system(self) -> str:
+        """The text of the system prompt; "" if there is none."""
+        return system_text(mapping(self.json))
 
 
 @dataclass(slots=True)

@@ -98,13 +98,12 @@ class Expectations:
         given = self._given_for(request)
         if callable(given):
             given = given(request)
-        fault = given.fault if isinstance(given, MockReply) else given
-        if not isinstance(fault, Fault):
-            return as_reply(given)
-        if fault.status is not None:
+        reply = None if isinstance(given, Fault) else as_reply(given)
+        fault = given if isinstance(given, Fault) else reply and reply.fault
+        if fault is not None and fault.status is not None:
             raise fault_error(fault.status, fault.retry_after)
-        self.fault = fault
-        return given if isinstance(given, MockReply) else None
+        self.fault = fault or self.fault
+        return reply
 
     def _given_for(self, request: ReceivedRequest) -> object:
         matching = [stub for stub in self._stubs if stub.matches(request)]

@@ -62,6 +62,14 @@ def last_text(body: Body) -> str:
     return ""
 
 
+def system_text(body: Body) -> str:
+    """The system prompt of a request, in the body of any API that generates text."""
+    turns = [mapping(turn) for name in ("messages", "input") for turn in items(body.get(name))]
+    found = [turn.get("content") for turn in turns if turn.get("role") in {"system", "developer"}]
+    given = (body.get("instructions"), body.get("system"), *found)
+    return "\n".join(said for value in given if (said := _flat_text(value)))
+
+
 def _flat_text(value: object) -> str:
     """The text of a content: a string, parts with texts, or the result of a tool."""
     if isinstance(value, list):

@@ -139,6 +139,7 @@ class MockServer:
         self,
         *,
         contains: Contents | None = None,
+        system: Contents | None = None,
         json: Mapping[str, object] | None = None,
         model: str | None = None,
         tool: str | None = None,
@@ -151,6 +152,7 @@ class MockServer:
 
         - ``contains``: the last message or the prompt has this text, matches this compiled
           pattern, or does so for each of a list.
+        - ``system``: the system prompt has this text, in the same ways.
         - ``json``: the body has these fields with these values. Objects in it may have more
           fields; lists are compared item by item.
         - ``model``: the request names this model.
@@ -161,7 +163,7 @@ class MockServer:
         The first `when` that matches and has a reply left answers, and then the script. If neither
         does, the request gets a 400 that says so, and `assert_as_scripted` fails.
         """
-        stub = Stub(RequestMatcher(contains, json, model, tool, path, where))
+        stub = Stub(RequestMatcher(contains, system, json, model, tool, path, where))
         self._service.expectations.add(stub)
         return stub
 

@@ -24,6 +24,7 @@ class RequestMatcher:
     """What a request must be to match; the description of each field is in `MockServer.when`."""
 
     contains: Contents | None = None
+    system: Contents | None = None
     json: Mapping[str, object] | None = None
     model: str | None = None
     tool: str | None = None
@@ -45,6 +46,7 @@ class RequestMatcher:
             and (self.tool is None or self.tool in offered_tools(body))
             and (self.json is None or _includes(body, self.json))
             and (self.contains is None or _contains(request.prompt, self.contains))
+            and (self.system is None or _contains(request.system, self.system))
             and (self.where is None or bool(self.where(request)))
         )
 
@@ -62,8 +64,10 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value)
 
 
+_CONTENTS = ("a text, a compiled pattern, or a list of them", _are_contents)
 _MATCHED: Mapping[str, tuple[str, Callable[[object], bool]]] = {
-    "contains": ("a text, a compiled pattern, or a list of them", _are_contents),
+    "contains": _CONTENTS,
+    "system": _CONTENTS,
     "json": ("a dict of fields of the body", lambda value: isinstance(value, Mapping)),
     "model": ("the name of a model", _is_text),
     "tool": ("the name of a tool", _is_text),
