@@ -58,3 +58,18 @@ def test_base64_says_the_same(reference: Api) -> None:
 def test_tokens_are_taken(reference: Api, given: Any, count: int) -> None:
     """One list of tokens is one input; a list of lists is several inputs."""
     assert len(_vectors(reference, input=given)) == count
+
+
+def test_ollamas_routes_give_the_same_vectors(reference: Api) -> None:
+    """One input or several, and the older route with one prompt."""
+    one, two = _vectors(reference, input=["x", "y z"])
+    whole = reference.post("/api/embed", input=["x", "y z"]).json()
+    single = reference.post("/api/embed", input="x", dimensions=3).json()["embeddings"]
+    older = reference.post("/api/embeddings", prompt="x").json()
+
+    assert whole["embeddings"] == [one, two]
+    assert (whole["model"], whole["prompt_eval_count"]) == ("mock", 3)
+    assert [len(vector) for vector in single] == [3]
+    assert older == {"embedding": one}
+    assert reference.post("/api/embeddings", prompt="").json() == {"embedding": []}
+    assert reference.post("/api/embed", model="other", input="x").status_code == 404

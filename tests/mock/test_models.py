@@ -33,6 +33,21 @@ def test_listed_model_can_be_retrieved_and_used(start: Callable[..., Api], name:
     assert api.chat().json()["model"] == name
 
 
+def test_several_models(start: Callable[..., Api]) -> None:
+    """Each API lists them all, each answers under its name, and another one is unknown."""
+    api = start(model="small", models=["large", "embed"])
+    openai = [model["id"] for model in api.http.get("/v1/models").json()["data"]]
+    listed = [model["name"] for model in api.http.get("/api/tags").json()["models"]]
+    running = [model["name"] for model in api.http.get("/api/ps").json()["models"]]
+
+    assert openai == ["small", "large", "embed"]
+    assert listed == running == ["small:latest", "large:latest", "embed:latest"]
+    assert [api.chat(model=name).json()["model"] for name in openai] == openai
+    assert api.post("/api/show", model="large").json()["modelfile"] == "FROM large:latest\n"
+    assert api.chat(model="other").status_code == 404
+    assert api.server.model == "small"
+
+
 @pytest.mark.parametrize("path", ["/health", "/version"])
 def test_probes_answer_without_a_key(start: Callable[..., Api], path: str) -> None:
     """A probe needs no key."""

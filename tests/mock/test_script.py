@@ -203,3 +203,49 @@ def test_calls_are_recorded(start: Callable[..., Api]) -> None:
     assert posted.json == json.loads(posted.body) == {"prompt": "é"}
     assert (got.method, got.path, got.json) == ("GET", "/v1/nothing", None)
     assert (broken.body, broken.json) == (b"{", None)
+
+
+def test_calls_keep_the_newest_up_to_a_number(
+    start: Callable[..., Api], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The oldest requests are dropped and counted, and one warning says so."""
+    api = start(max_calls=3)
+    for number in range(5):
+        api.http.get(f"/v1/models/{number}")
+
+    assert [call.path[-1] for call in api.server.calls] == ["2", "3", "4"]
+    assert api.server.calls.dropped == 2
+    (warning,) = [r for r in caplog.records if r.name == "llmengine.mock"]
+    assert "more than 3 requests" in warning.message
+
+
+def test_calls_keep_the_newest_up_to_a_size(start: Callable[..., Api]) -> None:
+    """Large bodies are dropped before the number is reached, but never the newest request."""
+    api = start(max_calls_bytes=5000)
+    for size in (10, 3000, 2500, 9000):
+        api.chat("x" * size)
+        assert len(api.server.calls[-1].body) > size
+    kept = len(api.server.calls), api.server.calls.dropped
+    api.chat("short")
+
+    assert kept == (1, 3)
+    assert [call.prompt for call in api.server.calls] == ["short"]
+
+
+def test_calls_know_the_prompt_of_every_api(start: Callable[..., Api]) -> None:
+    """The prompt is the last message, and the system prompt is all of it."""
+    api = start()
+    turns = [{"role": "user", "content": "a"}, {"role": "user", "content": [{"text": "b"}]}]
+    result = {"type": "tool_result", "content": [{"type": "text", "text": "c"}]}
+    for body in (
+        {"messages": [{"role": "system", "content": "s"}, *turns]},
+        {"system": [{"text": "s"}], "messages": [{"role": "user", "content": [result]}]},
+        {"instructions": "s", "input": [{"type": "function_call_output", "output": "d"}]},
+        {"system": "s", "prompt": "e"},
+        {"input": ["f", "g"]},
+        {},
+    ):
+        api.http.post("/v1/nothing", json=body)
+
+    assert [call.prompt for call in api.server.calls] == ["b", "c", "d", "e", "f\ng", ""]
+    assert [call.system for call in api.server.calls] == ["s", "s", "s", "s", "", ""]

@@ -248,6 +248,38 @@ def test_stream_and_tools_keep_the_schema(reference: Api) -> None:
     assert reference.text(response_format=_format(schema), tools=[tool]) == streamed
 
 
+PERSON = {
+    "type": "object",
+    "properties": {"name": {"type": "string"}, "age": {"type": "integer", "minimum": 18}},
+    "required": ["name", "age"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"response_format": {"type": "json_object"}}),
+        ("/v1/chat/completions", {"structured_outputs": {"json_object": True}}),
+        ("/api/chat", {"format": "json", "stream": False}),
+    ],
+)
+def test_json_mode_reads_a_schema_from_the_prompt(
+    reference: Api, path: str, body: dict[str, Any]
+) -> None:
+    """The answer fits the schema in the prompt, of words outside of it; other JSON is no schema."""
+    asked = (
+        f'Describe "Ada" as {{"x": 1}} says, by this schema: {json.dumps(PERSON)} Answer in JSON.'
+    )
+    messages = [{"role": "system", "content": "JSON"}, {"role": "user", "content": asked}]
+    answer = reference.post(path, messages=messages, **body).json()
+    message = answer["message"] if path == "/api/chat" else answer["choices"][0]["message"]
+    person = json.loads(message["content"])
+
+    Draft202012Validator(PERSON).validate(person)
+    assert person["name"] == "Ada"
+
+
 def test_token_limit_cuts_the_json(reference: Api) -> None:
     """An answer longer than the limit is cut, and its finish reason is length."""
     choice = reference.said(response_format=_format(NASTY["wide"]), max_tokens=9)

@@ -53,6 +53,18 @@ def test_arguments_come_from_the_prompt(reference: Api) -> None:
     assert quoted["city"] == "Zürich 🎉"
 
 
+def test_numbers_of_the_prompt_become_arguments(reference: Api) -> None:
+    """Each number is used once, in order, if the schema allows it; a date is no number."""
+    number, integer = {"type": "number"}, {"type": "integer", "minimum": 2}
+    properties = {"celsius": number, "digits": integer, "city": {"type": "string"}, "left": integer}
+    parameters = {"type": "object", "properties": properties, "required": list(properties)}
+    tool = {"type": "function", "function": {"name": "convert", "parameters": parameters}}
+    prompt = "On 2026-11-27, convert -21.5 degrees of Paris with 3 digits."
+    ((_, arguments),) = _calls(reference.said(prompt, tools=[tool]))
+
+    assert arguments == {"celsius": -21.5, "digits": 3, "city": "Paris", "left": 2}
+
+
 @pytest.mark.parametrize(
     ("prompt", "params", "names", "reason"),
     [

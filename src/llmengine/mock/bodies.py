@@ -82,7 +82,7 @@ def chat_request(body: Body) -> GenerationRequest:
 def _schema_in(turns: Sequence[Turn]) -> object:
     """The last schema in the prompts, which JSON mode follows; None if there is none."""
     prompts = (turn.text for turn in reversed(turns) if turn.role != "assistant")
-    return next((schema for prompt in prompts if (schema := schema_in(prompt))), None)
+    return next((schema for prompt in prompts if (schema := schema_in(prompt)[0])), None)
 
 
 def _penalties(body: Body) -> str:

@@ -52,7 +52,7 @@ def create_embeddings(body: Body, service: Service) -> MockAnswer:
     dimensions = dimension_count(body.get("dimensions"))
     encoded = body.get("encoding_format") == "base64"
     tokens = sum(count(t) for t in texts)
-    vectors = (_vector(t, dimensions) for t in texts)
+    vectors = [_vector(t, dimensions, body, service) for t in texts]
     return JSONAnswer(
         {
             "object": "list",
@@ -77,7 +77,7 @@ def ollama_embed(body: Body, service: Service) -> MockAnswer:
     return JSONAnswer(
         {
             "model": service.model_name(body),
-            "embeddings": [_floats(_vector(t, dimensions)) for t in texts],
+            "embeddings": [_floats(_vector(t, dimensions, body, service)) for t in texts],
             "total_duration": _NANOSECONDS,
             "load_duration": _NANOSECONDS,
             "prompt_eval_count": sum(map(count, texts)),
@@ -88,12 +88,17 @@ def ollama_embed(body: Body, service: Service) -> MockAnswer:
 def ollama_embeddings(body: Body, service: Service) -> MockAnswer:
     """Embed one prompt by Ollama's older route; an empty prompt has no vector."""
     prompt = text(body.get("prompt"))
-    vector = _floats(_vector(prompt, dimension_count(None))) if prompt else []
+    vector = _floats(_vector(prompt, dimension_count(None), body, service)) if prompt else []
     return JSONAnswer({"embedding": vector})
 
 
-def _vector(said: str, dimensions: int) -> bytes:
-    """A unit vector as little-endian 32-bit floats, so that both encodings give equal values."""
+def _vector(said: str, dimensions: int, body: Body, service: Service) -> bytes:
+    """The vector as little-endian 32-bit floats, so that both encodings give equal values.
+
+    It is the scripted one, or else a unit vector.
+    """
+    if (scripted := service.embedding_for(said, body)) is not None:
+        return struct.pack(f"<{len(scripted)}f", *scripted)
     chance = random.Random(f"embed {said}")  # nosec B311  # noqa: S311 - repeatable on purpose
     drawn = [chance.gauss(0, 1) for _ in range(dimensions)]
     length = math.hypot(*drawn)

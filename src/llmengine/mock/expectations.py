@@ -9,7 +9,7 @@ from llmengine.mock.script import Fault, MockReply, Script, as_reply, check_faul
 from llmengine.mock.wire import ApiError, fault_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from llmengine.mock.behaviour import ReceivedRequest
     from llmengine.mock.script import AnyReply
@@ -105,15 +105,25 @@ class Expectations:
         self.fault = fault or self.fault
         return reply
 
+    def embedding_for(self, request: ReceivedRequest) -> Sequence[float] | None:
+        """The vector for a text; None means the mock's own."""
+        stub = next((s for s in self._matching(request, embeddings=True) if not s.is_used_up), None)
+        reply = stub.next_reply() if stub else None
+        return reply.embedding if isinstance(reply, MockReply) else None
+
+    def _matching(self, request: ReceivedRequest, *, embeddings: bool) -> list[Stub]:
+        stubs = (stub for stub in self._stubs if stub.is_for_embeddings is embeddings)
+        return [stub for stub in stubs if stub.matches(request)]
+
     def _given_for(self, request: ReceivedRequest) -> object:
-        matching = [stub for stub in self._stubs if stub.matches(request)]
+        matching = self._matching(request, embeddings=False)
         if (stub := next((s for s in matching if not s.is_used_up), None)) is not None:
             return stub.next_reply()
         given = self._player.next_reply()
         if given is not _END:
             return given
         what = f"{request.method} {request.path} {shown(request.prompt)}"
-        if all(stub.optional for stub in self._stubs):
+        if all(stub.optional or stub.is_for_embeddings for stub in self._stubs):
             if self._player.fails_when_over:
                 self._note(f"{what}: came after the last reply of the script")
             return None

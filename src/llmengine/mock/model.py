@@ -20,6 +20,7 @@ from llmengine.mock.schema import (
     fits,
     in_schema_order,
     instance,
+    schema_in,
 )
 from llmengine.mock.text import SENTENCES, count, prose, tokenize, word
 
@@ -404,7 +405,7 @@ def _words(sentence: str) -> set[str]:
 
 def _hints(turns: Sequence[Turn]) -> list[str]:
     """The texts that the prompt quotes, or else the names in it; an answer's strings use them."""
-    prompt = _last_prompt(turns)
+    _, prompt = schema_in(_last_prompt(turns))
     return _QUOTED.findall(prompt) or _NAME.findall(prompt)
 
 

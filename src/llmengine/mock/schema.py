@@ -52,23 +52,23 @@ def fits(schema: object, value: object) -> bool:
 _MOST_CANDIDATES = 100
 
 
-def schema_in(text: str) -> object:
-    """The first JSON schema of an object that a text contains; None if there is none."""
+def schema_in(text: str) -> tuple[object, str]:
+    """The first JSON schema of an object in a text, or None, and the text without it."""
     if '"properties"' not in text:
-        return None
+        return None, text
     decoder = json.JSONDecoder()
-    position = -1
+    start = -1
     for _ in range(_MOST_CANDIDATES):
-        if (position := text.find("{", position + 1)) < 0:
+        if (start := text.find("{", start + 1)) < 0:
             break
         try:
-            value, _end = decoder.raw_decode(text, position)
+            value, end = decoder.raw_decode(text, start)
             if isinstance(value, dict) and isinstance(value.get("properties"), dict):
                 check_schema(value)
-                return value
+                return value, text[:start] + text[end:]
         except (ValueError, RecursionError):  # SchemaError is a ValueError
             continue
-    return None
+    return None, text
 
 
 def in_schema_order(schema: object, value: object) -> object:

@@ -129,7 +129,8 @@ class ScriptedToken:
 class MockReply:
     """One reply, which every route sends in the form of its own API, whole or streamed.
 
-    - ``content``, ``reasoning`` and ``refusal`` are texts.
+    - ``content``, ``reasoning`` and ``refusal`` are texts. A content that is a dict or a list is
+      sent as JSON.
     - ``tool_calls`` are objects such as ``{"name": "add", "arguments": {"a": 1, "b": 2}}``, or
       calls in OpenAI's shape. Arguments may also be given as JSON text.
     - ``finish_reason`` is sent instead of the reason that follows from the reply, also if the
@@ -140,21 +141,24 @@ class MockReply:
     - ``logprobs`` are the tokens of the content in OpenAI's shape, such as
       ``[{"token": "Yes", "logprob": -0.1, "top_logprobs": [{"token": "No", "logprob": -2.4}]}]``.
       They are sent if the request asks for log-probabilities.
+    - ``embedding`` is the vector of every text that a request for embeddings sends; it is only for
+      `MockServer.when`, and has no other field beside it.
     - ``fault`` is simulated while the reply is sent.
     """
 
-    content: str = ""
+    content: str | Mapping[str, object] | Sequence[object] = ""
     reasoning: str = ""
     refusal: str | None = None
     tool_calls: Sequence[Mapping[str, object]] = ()
     finish_reason: str | None = None
     usage: Mapping[str, int] | None = None
     logprobs: Sequence[Mapping[str, object]] | None = None
+    embedding: Sequence[float] | None = None
     fault: Fault | None = None
 
     def __post_init__(self) -> None:
-        for name in ("content", "reasoning"):
-            _require(name, getattr(self, name), str, "give a text")
+        _require("content", self.content, (str, Mapping, list), "give a text")
+        _require("reasoning", self.reasoning, str, "give a text")
         for name in ("refusal", "finish_reason"):
             _require(name, getattr(self, name), str, "give a text or None", optional=True)
         _require("fault", self.fault, Fault, "give a Fault or None", optional=True)
@@ -167,12 +171,23 @@ class MockReply:
             if not is_count(value):
                 raise InvalidFieldError(f"reply: {name} is {shown(value)}; give a whole number")
         joined = "".join(token.text for token in self.tokens)
-        if self.logprobs is not None and joined != self.content:
+        if self.logprobs is not None and joined != self.text:
             raise InvalidFieldError(
                 f"reply: the tokens of logprobs join to {shown(joined)}, which is not the content "
-                f"{shown(self.content)}"
+                f"{shown(self.text)}"
+            )
+        if self.embedding is not None and not _is_vector(self.embedding):
+            raise InvalidFieldError(
+                f"reply: embedding is {shown(self.embedding)}; give a list of numbers"
             )
         _ = self.calls  # raises for a wrong call
+
+    @property
+    def text(self) -> str:
+        """The content as text."""
+        if isinstance(self.content, str):
+            return self.content
+        return json.dumps(self.content, ensure_ascii=False)
 
     @property
     def calls(self) -> tuple[ScriptedCall, ...]:
@@ -187,13 +202,19 @@ class MockReply:
     @property
     def pieces(self) -> tuple[str, ...]:
         """The content as tokens: those of ``logprobs``, or else those of the mock's tokenizer."""
-        return tuple(token.text for token in self.tokens) or tuple(tokenize(self.content))
+        return tuple(token.text for token in self.tokens) or tuple(tokenize(self.text))
 
 
 USAGE_FIELDS = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
 
 
-def _require(name: str, value: object, kind: type, advice: str, *, optional: bool = False) -> None:
+def _is_vector(value: object) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(map(is_number, value))
+
+
+def _require(
+    name: str, value: object, kind: type | tuple[type, ...], advice: str, *, optional: bool = False
+) -> None:
     if not isinstance(value, kind) and not (optional and value is None):
         raise InvalidFieldError(f"reply: {name} is {shown(value)}; {advice}")
 
@@ -268,9 +289,14 @@ def as_reply(given: object) -> MockReply | None:
     return MockReply(**values)  # type: ignore[arg-type]
 
 
+def is_fault_or_function(given: object) -> bool:
+    """Whether this is given in place of a reply."""
+    return isinstance(given, Fault) or callable(given)
+
+
 def check_reply(given: object) -> None:
     """Raise InvalidFieldError if this is not a reply, a fault, or a function that makes them."""
-    if not isinstance(given, Fault) and not callable(given):
+    if not is_fault_or_function(given):
         as_reply(given)
 
 

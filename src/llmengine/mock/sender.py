@@ -32,7 +32,7 @@ class ReplyPlan:
     """A reply and how it is sent.
 
     ``tokens`` is the number of tokens in a successful answer to a POST request; for any other
-    reply it is None, and such a reply does not take the time of the load.
+    reply it is None, and such a reply takes neither a slot nor the time of the load.
     """
 
     reply: RawReply
@@ -44,7 +44,7 @@ class ReplyPlan:
 class ReplySender(Response):
     """Sends a reply, and drops the connection if the reply or the fault says so.
 
-    It takes a slot until the reply is sent, or until the client has gone away.
+    An answer takes a slot until it is sent, or until the client has gone away. Errors take none.
     """
 
     def __init__(self, plan: ReplyPlan, service: Service, call: ReceivedRequest) -> None:
@@ -56,24 +56,26 @@ class ReplySender(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the reply, as an ASGI application."""
         transport = scope["state"]["transport"]
-        if self._call.method == "POST":
-            await self._send_in_a_slot(transport.is_closing, send)
+        gone, behaviour = transport.is_closing, self._service.behaviour
+        if self._plan.tokens is None:
+            sent = await self._send(gone, send)
         else:
-            await self._send(transport.is_closing, send)
+            sent = await self._send_in_a_slot(gone, send)
+        if self._call.method == "POST":
+            (behaviour.sent if sent else behaviour.left)(self._call)
         if self._plan.reply.cut or self._plan.fault.drop_keepalive:
             transport.close()
         if transport.is_closing():
             await _disconnected(receive)
 
-    async def _send_in_a_slot(self, gone: Callable[[], bool], send: Send) -> None:
-        behaviour, slots = self._service.behaviour, self._service.slots
-        sent = False
-        if await slots.enter(gone):
-            try:
-                sent = await self._send(gone, send)
-            finally:
-                slots.leave()
-        (behaviour.sent if sent else behaviour.left)(self._call)
+    async def _send_in_a_slot(self, gone: Callable[[], bool], send: Send) -> bool:
+        """Wait for a slot and send the reply; returns False if the client has gone away."""
+        if not await self._service.slots.enter(gone):
+            return False
+        try:
+            return await self._send(gone, send)
+        finally:
+            self._service.slots.leave()
 
     async def _send(self, gone: Callable[[], bool], send: Send) -> bool:
         """Send the reply; returns False if the client has gone away before its end."""

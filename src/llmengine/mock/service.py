@@ -77,6 +77,11 @@ class Service:
         request = self.received
         return self.expectations.reply_to(replace(request, json=body) if body else request)
 
+    def embedding_for(self, text: str, body: Body) -> Sequence[float] | None:
+        """The scripted vector for one text of a request; None for the mock's own."""
+        request = replace(self.received, json={**body, "input": text})
+        return self.expectations.embedding_for(request)
+
     def simulate(self, load: Load) -> None:
         """Behave from now on like a server under this load."""
         self.fates = Fates(load)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from llmengine.mock.bodies import tool_name
 from llmengine.mock.json_fields import items, mapping, text
-from llmengine.mock.script import check_reply, is_count, shown
+from llmengine.mock.script import MockReply, as_reply, is_count, is_fault_or_function, shown
 from llmengine.types.errors import InvalidFieldError
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ class Stub:
         self._replies: tuple[AnyReply, ...] | None = None
         self._times: int | None = None
         self.optional = False
+        self.is_for_embeddings = False
         self.call_count = 0
 
     def reply(self, *replies: AnyReply, times: int | None = None, optional: bool = False) -> Stub:
@@ -130,8 +131,10 @@ class Stub:
         `MockServer.assert_as_scripted`, which the fixture ``mock_server`` calls, fails if a reply
         was not asked for; with ``optional`` it does not.
         """
-        for one in replies:
-            check_reply(one)
+        replies = tuple(one if is_fault_or_function(one) else as_reply(one) for one in replies)
+        vectors = [isinstance(one, MockReply) and one.embedding is not None for one in replies]
+        if any(vectors) and not all(vectors):
+            raise InvalidFieldError("reply: give embeddings and other replies to a when each")
         if times is not None and not is_count(times, 1):
             raise InvalidFieldError(f"reply: times is {shown(times)}; give a whole number above 0")
         if not isinstance(optional, bool):
@@ -139,6 +142,7 @@ class Stub:
         self._replies = replies or (None,)
         self._times = len(replies) if times is None and len(replies) > 1 else times
         self.optional = optional
+        self.is_for_embeddings = any(vectors)
         return self
 
     def matches(self, request: ReceivedRequest) -> bool:
