@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -18,9 +20,10 @@ SERVE = ["mock", "serve", "--port", "0"]
 HELLO = {"model": "mock", "messages": [{"role": "user", "content": "Hello."}]}
 
 
-def ask(url: str, **headers: str) -> httpx.Response:
+def ask(url: str, model: str = "mock", **headers: str) -> httpx.Response:
     """One chat completion."""
-    return httpx.post(f"{url}/chat/completions", json=HELLO, headers=headers, trust_env=False)
+    body = HELLO | {"model": model}
+    return httpx.post(f"{url}/chat/completions", json=body, headers=headers, trust_env=False)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -54,6 +57,34 @@ def test_key_model_replies_and_faults_are_served(
     assert [a.json()["choices"][0]["message"]["content"] for a in good] == ["One.", "Two."]
 
 
+def test_replies_by_content_models_and_load_are_served(
+    serving: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A line with conditions is a reply by content, and each model answers."""
+    replies = tmp_path / "replies.jsonl"
+    when = {"contains": "Hello", "model": "large"}
+    line = {"when": when, "replies": ["One.", {"content": "Two."}]}
+    replies.write_text(json.dumps(line), encoding="utf-8")
+    argv = ["--model", "small", "--model", "large", "--replies", replies, "--slots", "1"]
+    load = ["--queue", "0", "--retry-after", "9", "--chaos", "slow=1,slow_seconds=0", "--seed", "3"]
+    with serving(*SERVE, *argv, *load) as (_, url):
+        large = [ask(url, model="large").json() for _ in range(2)]
+        small = ask(url, model="small")
+        models = httpx.get(f"{url}/models", trust_env=False).json()["data"]
+    assert [a["choices"][0]["message"]["content"] for a in large] == ["One.", "Two."]
+    assert small.json()["object"] == "chat.completion"
+    assert [model["id"] for model in models] == ["small", "large"]
+
+
+def test_a_busy_server_refuses(serving: Callable[..., Any]) -> None:
+    """With one slot and no queue, one of two requests at once gets a 429 with Retry-After."""
+    load = ["--slots", "1", "--queue", "0", "--retry-after", "9", "--time-to-first-token", "0.3"]
+    with serving(*SERVE, *load) as (_, url), ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(lambda _: ask(url), range(2))
+    (refused,) = [answer for answer in (first, second) if answer.status_code == 429]
+    assert refused.headers["retry-after"] == "9"
+
+
 def test_port_in_use_is_one_line(llmengine: Callable[..., Any]) -> None:
     """One line names the port and says what to do."""
     with MockServer() as server:
@@ -71,6 +102,10 @@ def test_port_in_use_is_one_line(llmengine: Callable[..., Any]) -> None:
         (["--fault", "speed=1"], "unknown fault 'speed'"),
         (["--replies", "no-such-file.jsonl"], "no-such-file.jsonl: No such file or directory"),
         (["--port", "many"], "'--port'"),
+        (["--slots", "0"], "Load: slots is 0; it must be a whole number above 0"),
+        (["--queue", "3"], "queue has no effect without slots"),
+        (["--chaos", "stats=1"], "unknown failure 'stats'; the failures are status, cut, stall"),
+        (["--chaos", "cut=2"], "Chaos: cut is 2.0; it must be a probability from 0 to 1"),
     ],
 )
 def test_wrong_argument_is_one_line(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from llmengine import ConfigError
-from llmengine.mock import Fault
-from pytest_llmengine.cli.mock_arguments import parse_fault, read_replies
+from llmengine.mock import Chaos, Fault
+from pytest_llmengine.cli.mock_arguments import parse_chaos, parse_fault, read_replies
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,7 +56,43 @@ def test_replies_are_texts_or_messages(tmp_path: Path) -> None:
     assert read_replies(path) == (["Hi.", {"content": None, "tool_calls": []}], [])
 
 
-@pytest.mark.parametrize("line", ["Hi.", "[1]", "3"])
+def test_replies_by_content(tmp_path: Path) -> None:
+    """A line with conditions has one reply or several."""
+    path = tmp_path / "replies.jsonl"
+    path.write_text(
+        '{"when": {"contains": ["a", "b"]}, "reply": "x"}\n"Hi."\n'
+        '{"when": {"tool": "add"}, "replies": [{"finish_reason": "length"}, null]}\n',
+        encoding="utf-8",
+    )
+    in_order, by_content = read_replies(path)
+    assert in_order == ["Hi."]
+    assert [(stub.when, stub.replies) for stub in by_content] == [
+        ({"contains": ["a", "b"]}, ["x"]),
+        ({"tool": "add"}, [{"finish_reason": "length"}, None]),
+    ]
+
+
+def test_chaos_is_read() -> None:
+    """Probabilities are numbers, and several statuses are joined by a plus."""
+    chaos = parse_chaos("status=0.1, statuses=429+529,slow=0.2,slow_seconds=3")
+    assert chaos == Chaos(status=0.1, statuses=(429, 529), slow=0.2, slow_seconds=3.0)
+    assert parse_chaos("") == Chaos()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Hi.",
+        "[1]",
+        "3",
+        '{"contents": "x"}',
+        '{"when": {"where": "x"}, "reply": "x"}',
+        '{"when": "x", "reply": "x"}',
+        '{"when": {"contains": ""}, "reply": "x"}',
+        '{"when": {}, "reply": 5}',
+        '{"when": {}, "answer": "x"}',
+    ],
+)
 def test_wrong_reply_names_file_and_line(tmp_path: Path, line: str) -> None:
     """The error has the file and the line number."""
     path = tmp_path / "replies.jsonl"

@@ -31,6 +31,54 @@ def test_scripted_mock(pytester: pytest.Pytester) -> None:
     pytester.runpytest_inprocess().assert_outcomes(passed=2)
 
 
+def test_mock_server_fails_a_test_that_does_not_use_it_as_scripted(
+    pytester: pytest.Pytester,
+) -> None:
+    """Replies that are left and requests without one fail a test that passed; optional ones do not.
+
+    The report of a test that failed for another reason says it too.
+    """
+    pytester.makepyfile(
+        """
+        from llmengine.mock import Script
+
+        def test_by_content(mock_engine, mock_server):
+            mock_server.when(contains="weather").reply("Sunny.")
+            assert mock_engine.generate("The weather?")[0].outputs[0].text == "Sunny."
+
+        def test_left(mock_server):
+            mock_server.play(Script(["one"]))
+
+        def test_optional(mock_server):
+            mock_server.play(Script(["one"], optional=True))
+
+        def test_hidden(mock_engine, mock_server):
+            mock_server.when(contains="weather").reply("Sunny.", optional=True)
+            mock_server.when(contains="time").reply("Noon.", optional=True)
+            mock_server.when(contains="day").reply("Monday.")
+            assert "no reply to this request" in str(mock_engine.results("Hello?")[0].error)
+            mock_engine.generate("Which day?")
+
+        def test_failed(mock_server):
+            mock_server.play(Script(["two"]))
+            assert "the test's own reason" == 3
+        """
+    )
+
+    result = pytester.runpytest_inprocess("-rf")
+
+    result.assert_outcomes(passed=2, failed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "- Script: 1 of 1 replies were not asked for, the next is 'one'",
+            "- POST /v1/chat/completions 'Hello?': no when(...) matches it",
+            'E * assert "the test\'s own reason" == 3',
+            "*- Captured mock server call -*",
+            "- Script: 1 of 1 replies were not asked for, the next is 'two'",
+        ]
+    )
+
+
 def test_several_engines(hello: pytest.Pytester) -> None:
     """A test with `engine` runs once for each engine of the run."""
     entries = (
