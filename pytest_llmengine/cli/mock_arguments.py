@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmengine.mock import Chaos, Fault
 from llmengine.mock.script import check_reply
-from llmengine.mock.stubs import RequestMatcher
+from llmengine.mock.stubs import RequestConditions
 from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -86,11 +86,14 @@ def read_replies(path: Path) -> tuple[list[str | dict[str, Any]], list[ReplyByCo
     the line.
     """
     in_order: list[str | dict[str, Any]] = []
-    by_content = []
+    by_content: list[ReplyByContent] = []
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         if line.strip():
             value = _reply(line, f"{path}:{number}")
-            (by_content if isinstance(value, ReplyByContent) else in_order).append(value)
+            if isinstance(value, ReplyByContent):
+                by_content.append(value)
+            else:
+                in_order.append(value)
     return in_order, by_content
 
 
@@ -110,7 +113,7 @@ def _reply(line: str, where: str) -> Any:
     return value
 
 
-_CONDITIONS = tuple(field.name for field in fields(RequestMatcher) if field.name != "where")
+_CONDITIONS = tuple(field.name for field in fields(RequestConditions) if field.name != "where")
 
 
 def _by_content(value: dict[str, Any]) -> ReplyByContent:
@@ -119,7 +122,7 @@ def _by_content(value: dict[str, Any]) -> ReplyByContent:
         raise ConfigError(f"when is an object with any of {', '.join(_CONDITIONS)}")
     if value.keys() - {"when", "reply", "replies"} or not isinstance(replies, list):
         raise ConfigError("give an object with when, and with reply or a list of replies")
-    RequestMatcher(**conditions)
+    RequestConditions(**conditions)
     for reply in replies:
         check_reply(reply)
     return ReplyByContent(conditions, replies)

@@ -189,14 +189,14 @@ def _planned_reply(
     call: ReceivedRequest, operation: Operation, service: Service, params: Mapping[str, str]
 ) -> ReplyPlan:
     """The reply to a request, with what disturbs it. Nothing here waits."""
-    fate, fault, tokens = service.fates.draw(call), NO_FAULT, None
+    effect, fault, tokens = service.simulator.effect_on(call), NO_FAULT, None
     streamed = False
     try:
         service.admit(call)
         # A script's fault comes before a failure by chance.
         scripted = service.expectations.next_fault()
         if scripted is None and call.method == "POST":
-            scripted = fate.status_fault
+            scripted = effect.status_fault
         fault = scripted or NO_FAULT
         if fault.status is not None:
             raise fault_error(fault.status, fault.retry_after)
@@ -205,7 +205,7 @@ def _planned_reply(
         streamed = isinstance(answer, StreamAnswer)
         if call.method == "POST":
             tokens = token_count(answer)
-            by_chance = fate.fault(reply) if scripted is None else fault
+            by_chance = effect.fault(reply) if scripted is None else fault
             fault = service.expectations.fault or by_chance
     except ApiError as error:
         reply, streamed = error_reply(error, service.behaviour, call), False
@@ -213,7 +213,7 @@ def _planned_reply(
         reply, streamed = _crash_reply(error, call, service), False
     reply = service.behaviour.wire(reply, call)
     reply = with_fault(reply, fault, streamed=streamed or reply.cut)
-    return ReplyPlan(reply, fault, fate, tokens)
+    return ReplyPlan(reply, fault, effect, tokens)
 
 
 async def _received(request: Request) -> ReceivedRequest:

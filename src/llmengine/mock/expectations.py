@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from llmengine.mock.script import Fault, MockReply, Script, as_reply, check_fault, shown
 from llmengine.mock.wire import ApiError, fault_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from llmengine.mock.behaviour import ReceivedRequest
     from llmengine.mock.script import AnyReply
@@ -57,7 +57,7 @@ class _ScriptPlayer:
         for name, used in self._used.items():
             given = getattr(self._script, name)
             # How many items an iterator has left is not known, and it may be endless.
-            left = list(given)[used:] if isinstance(given, Sized) else []
+            left = given[used:] if isinstance(given, Sequence) else []
             if left := [item for item in left if name == "replies" or item is not None]:
                 yield (
                     f"Script: {len(left)} of {len(given)} {name} were not asked for, "
@@ -99,7 +99,9 @@ class Expectations:
         if callable(given):
             given = given(request)
         reply = None if isinstance(given, Fault) else as_reply(given)
-        fault = given if isinstance(given, Fault) else reply and reply.fault
+        fault = reply.fault if reply else None
+        if isinstance(given, Fault):
+            fault = given
         if fault is not None and fault.status is not None:
             raise fault_error(fault.status, fault.retry_after)
         self.fault = fault or self.fault

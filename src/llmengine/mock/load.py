@@ -144,7 +144,7 @@ def _check(
 # ---- what happens to one request
 
 
-class Fate:
+class LoadEffect:
     """What the load does to one request: its failure, if it has one, and its pace."""
 
     def __init__(self, load: Load, identity: str) -> None:
@@ -206,22 +206,22 @@ def _failure(chaos: Chaos, drawn: float) -> str | None:
 _MOST_REMEMBERED = 100_000
 
 
-class Fates:
-    """Draws the fate of each request; the same request again is another draw."""
+class LoadSimulator:
+    """Draws what the load does to each request; the same request again is another draw."""
 
     def __init__(self, load: Load) -> None:
         self.load = load
         self._times: OrderedDict[bytes, int] = OrderedDict()
 
-    def draw(self, request: ReceivedRequest) -> Fate:
-        """The fate of a request."""
+    def effect_on(self, request: ReceivedRequest) -> LoadEffect:
+        """What the load does to a request."""
         said = f"{request.method} {request.path} ".encode() + request.body
         digest = hashlib.blake2b(said, digest_size=16).digest()
         times = self._times.pop(digest, 0) + 1
         self._times[digest] = times
         if len(self._times) > _MOST_REMEMBERED:
             self._times.popitem(last=False)
-        return Fate(self.load, f"{digest.hex()} {times}")
+        return LoadEffect(self.load, f"{digest.hex()} {times}")
 
 
 # ---- slots

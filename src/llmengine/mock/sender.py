@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from llmengine.mock.behaviour import RawReply, ReceivedRequest
-    from llmengine.mock.load import Fate
+    from llmengine.mock.load import LoadEffect
     from llmengine.mock.script import Fault
     from llmengine.mock.service import Service
 
@@ -37,7 +37,7 @@ class ReplyPlan:
 
     reply: RawReply
     fault: Fault
-    fate: Fate
+    effect: LoadEffect
     tokens: int | None = None
 
 
@@ -110,19 +110,19 @@ class ReplySender(Response):
         plan = self._plan
         if plan.tokens is None:
             return plan.fault.delay
-        seconds = plan.fault.delay + plan.fate.seconds_to_first_token()
+        seconds = plan.fault.delay + plan.effect.seconds_to_first_token()
         if len(plan.reply.chunks) > 1:
             return seconds
-        if plan.fate.is_paced:
-            return seconds + plan.fate.seconds_per_token(plan.tokens)
+        if plan.effect.is_paced:
+            return seconds + plan.effect.seconds_per_token(plan.tokens)
         return seconds + max(0, plan.tokens - _TOKENS_AT_ONCE) * _SECONDS_PER_TOKEN
 
     async def _pause_before(self, index: int, gone: Callable[[], bool]) -> None:
         """Wait before a chunk of a stream, or of a body that a fault has split."""
         tokens = self._plan.tokens or 0
         seconds = self._plan.fault.chunk_delay
-        if not seconds and tokens and self._plan.fate.is_paced:
-            seconds = self._plan.fate.seconds_per_token()
+        if not seconds and tokens and self._plan.effect.is_paced:
+            seconds = self._plan.effect.seconds_per_token()
         if seconds:
             await self._pause(seconds, gone)
         elif index == 1:

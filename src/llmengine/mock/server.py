@@ -14,7 +14,7 @@ from llmengine.mock.load import Load
 from llmengine.mock.request_log import MAX_BYTES, MAX_CALLS, RequestLog
 from llmengine.mock.script import Script
 from llmengine.mock.service import Service
-from llmengine.mock.stubs import RequestMatcher, Stub
+from llmengine.mock.stubs import RequestConditions, Stub
 from llmengine.types.arguments import checked_call
 from llmengine.types.errors import ConfigError, InvalidFieldError
 from llmengine.types.hosts import AllowedClients
@@ -163,7 +163,7 @@ class MockServer:
         The first `when` that matches and has a reply left answers, and then the script. If neither
         does, the request gets a 400 that says so, and `assert_as_scripted` fails.
         """
-        stub = Stub(RequestMatcher(contains, system, json, model, tool, path, where))
+        stub = Stub(RequestConditions(contains, system, json, model, tool, path, where))
         self._service.expectations.add(stub)
         return stub
 

@@ -11,7 +11,7 @@ from llmengine.mock.behaviour import Behaviour, ReceivedRequest
 from llmengine.mock.clock import RealClock
 from llmengine.mock.expectations import Expectations
 from llmengine.mock.json_fields import text
-from llmengine.mock.load import Fates, Load, SlotQueue
+from llmengine.mock.load import Load, LoadSimulator, SlotQueue
 from llmengine.mock.request_log import RequestLog
 from llmengine.mock.response_store import BoundedStore, StoredConversation, StoredResponse
 from llmengine.mock.rules import ModelLimits
@@ -63,7 +63,7 @@ class Service:
     _prompts: deque[Sequence[str]] = field(default_factory=lambda: deque(maxlen=8), init=False)
     expectations: Expectations = field(default_factory=Expectations)
     clock: MockClock = field(default_factory=RealClock)
-    fates: Fates = field(default_factory=lambda: Fates(Load()))
+    simulator: LoadSimulator = field(default_factory=lambda: LoadSimulator(Load()))
     slots: SlotQueue = field(default_factory=SlotQueue)
 
     def __post_init__(self) -> None:
@@ -84,12 +84,12 @@ class Service:
 
     def simulate(self, load: Load) -> None:
         """Behave from now on like a server under this load."""
-        self.fates = Fates(load)
+        self.simulator = LoadSimulator(load)
         self.slots.size = load.slots
 
     def admit(self, call: ReceivedRequest) -> None:
         """Raise ApiError if a request has to wait for a slot, and the queue is full."""
-        load = self.fates.load
+        load = self.simulator.load
         if call.method != "POST" or load.queue is None or not self.slots.is_full:
             return
         if self.slots.waiting >= load.queue:

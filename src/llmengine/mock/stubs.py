@@ -20,7 +20,7 @@ Contents: TypeAlias = "str | re.Pattern[str] | Sequence[str | re.Pattern[str]]"
 
 
 @dataclass(frozen=True, slots=True)
-class RequestMatcher:
+class RequestConditions:
     """What a request must be to match; the description of each field is in `MockServer.when`."""
 
     contains: Contents | None = None
@@ -113,8 +113,8 @@ class Stub:
     ``call_count`` is the number of requests that it has answered.
     """
 
-    def __init__(self, matcher: RequestMatcher) -> None:
-        self._matcher = matcher
+    def __init__(self, conditions: RequestConditions) -> None:
+        self._conditions = conditions
         self._replies: tuple[AnyReply, ...] | None = None
         self._times: int | None = None
         self.optional = False
@@ -147,7 +147,7 @@ class Stub:
 
     def matches(self, request: ReceivedRequest) -> bool:
         """Whether the request fits the conditions, also if no reply is left."""
-        return self._replies is not None and self._matcher.matches(request)
+        return self._replies is not None and self._conditions.matches(request)
 
     @property
     def is_used_up(self) -> bool:
@@ -172,4 +172,4 @@ class Stub:
         return f"{self}: answered {self.call_count} of {self._times} requests"
 
     def __str__(self) -> str:
-        return f"when({self._matcher})"
+        return f"when({self._conditions})"
