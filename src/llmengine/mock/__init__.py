@@ -8,6 +8,7 @@ from llmengine.mock.clock import ManualClock
 from llmengine.mock.load import Chaos, Load
 from llmengine.mock.script import Fault, MockReply, Script
 from llmengine.mock.server import MockServer
+from llmengine.mock.stubs import Stub
 
 if TYPE_CHECKING:
     from llmengine.mock.behaviour import ReceivedRequest as Call  # noqa: F401 - the old name
@@ -23,6 +24,7 @@ __all__ = [
     "RawReply",
     "ReceivedRequest",
     "Script",
+    "Stub",
 ]
 
 

@@ -20,26 +20,22 @@ _END = object()
 
 
 class _ScriptPlayer:
-    """A script, and how much of it has been used."""
+    """A script, and how many of its replies have been used."""
 
     def __init__(self, script: Script) -> None:
         self._script = script
         self._replies: Iterator[AnyReply] = iter(script.replies)
         self._faults: Iterator[Fault | None] = iter(script.faults)
-        self._used = {"replies": 0, "faults": 0}
-        self.has_replies = False
+        self._used = 0
 
     def next_reply(self) -> object:
         """The next reply, or `_END`."""
         reply = next(self._replies, _END)
-        if reply is not _END:
-            self._used["replies"] += 1
-            self.has_replies = True
+        self._used += reply is not _END
         return reply
 
     def next_fault(self) -> Fault | None:
         """The fault for this request, or None."""
-        self._used["faults"] += 1
         fault = next(self._faults, None)
         check_fault(fault)
         return fault
@@ -47,22 +43,20 @@ class _ScriptPlayer:
     @property
     def fails_when_over(self) -> bool:
         """Whether a request after the last reply is a problem."""
-        return self.has_replies and not self._script.optional
+        return self._used > 0 and not self._script.optional
 
     @property
-    def problems(self) -> Iterator[str]:
-        """What is left of the lists of the script."""
-        if self._script.optional:
-            return
-        for name, used in self._used.items():
-            given = getattr(self._script, name)
-            # How many items an iterator has left is not known, and it may be endless.
-            left = given[used:] if isinstance(given, Sequence) else []
-            if left := [item for item in left if name == "replies" or item is not None]:
-                yield (
-                    f"Script: {len(left)} of {len(given)} {name} were not asked for, "
-                    f"the next is {shown(left[0])}"
-                )
+    def problems(self) -> list[str]:
+        """The replies of a list that were not asked for, as one line."""
+        given = self._script.replies
+        # How many items an iterator has left is not known, and it may be endless.
+        if self._script.optional or not isinstance(given, Sequence) or self._used == len(given):
+            return []
+        left = len(given) - self._used
+        next_one = shown(given[self._used])
+        return [
+            f"Script: {left} of {len(given)} replies were not asked for, the next is {next_one}"
+        ]
 
 
 class Expectations:
@@ -76,7 +70,7 @@ class Expectations:
         self.fault: Fault | None = None
 
     def play(self, script: Script) -> None:
-        """Use this script from now on; what is left of the one before stays a problem."""
+        """Use this script from now on; replies that the one before has left stay a problem."""
         self._unexpected += self._player.problems
         self._player = _ScriptPlayer(script)
 

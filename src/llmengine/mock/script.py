@@ -311,9 +311,8 @@ class Script:
     None means no fault. Both may be any iterable, even an endless one; lists are checked at once,
     and the items of other iterables when they are used.
 
-    `MockServer.assert_as_scripted`, which the fixture ``mock_server`` calls, fails if a reply or a
-    fault of a list is left, or if a request came after the last reply. With ``optional`` it does
-    not.
+    `MockServer.assert_as_scripted`, which the fixture ``mock_server`` calls, fails if a reply of a
+    list is left, or if a request came after the last reply. With ``optional`` it does not.
     """
 
     replies: Iterable[AnyReply] = field(default_factory=tuple)

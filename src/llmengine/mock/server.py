@@ -178,8 +178,8 @@ class MockServer:
     def assert_as_scripted(self) -> None:
         """Raise AssertionError unless the requests were those that the test expected.
 
-        It fails if a reply or a fault of the script was not asked for, if a request came after the
-        last reply of the script, if a `when` was not asked for, or if a request had no reply.
+        It fails if a reply of the script was not asked for, if a request came after the last reply
+        of the script, if a `when` was not asked for, or if a request had no reply.
         What is ``optional`` may be left. The fixture ``mock_server`` calls it after a test.
         """
         if problems := self._service.expectations.problems:
