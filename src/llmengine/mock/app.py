@@ -23,9 +23,9 @@ from llmengine.mock.behaviour import ReceivedRequest
 from llmengine.mock.chat import chat_completion, delete_completion, retrieve_completion
 from llmengine.mock.completions import text_completion
 from llmengine.mock.embeddings import create_embeddings
+from llmengine.mock.script import NO_FAULT
 from llmengine.mock.sender import ReplyPlan, ReplySender
 from llmengine.mock.wire import (
-    NO_FAULT,
     ApiError,
     JSONAnswer,
     MockAnswer,

@@ -40,6 +40,8 @@ class _Sleeper:
 # How many rounds of the event loop a request that has woken up gets before time goes on.
 _ROUNDS = 25
 _LOOK_EVERY = 0.001
+# Real seconds after which a server that does not go on is an error.
+_PATIENCE = 10.0
 
 
 class ManualClock:
@@ -77,7 +79,7 @@ class ManualClock:
             heapq.heappush(self._sleepers, sleeper)
         await sleeper.awake
 
-    def wait_for_sleepers(self, number: int, timeout: float = 10.0) -> None:
+    def wait_for_sleepers(self, number: int, timeout: float = _PATIENCE) -> None:
         """Return when so many requests wait for the clock; raises TimeoutError in real seconds."""
         end = time.monotonic() + timeout
         while (found := self.sleepers) != number:
@@ -92,8 +94,7 @@ class ManualClock:
         target = self._now + seconds
         while (sleeper := self._next_until(target)) is not None:
             self._now = max(self._now, sleeper.wakes_at)
-            woken = asyncio.run_coroutine_threadsafe(_wake(sleeper.awake), sleeper.loop)
-            woken.result()
+            asyncio.run_coroutine_threadsafe(_wake(sleeper.awake), sleeper.loop).result(_PATIENCE)
         self._now = target
 
     def _next_until(self, time: float) -> _Sleeper | None:

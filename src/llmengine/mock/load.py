@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from llmengine.mock.json_fields import is_number
-from llmengine.mock.script import Fault, is_count, is_duration, shown
+from llmengine.mock.script import NO_FAULT, Fault, is_count, is_duration, shown
 from llmengine.types.arguments import checked_fields
 from llmengine.types.errors import InvalidFieldError
 
@@ -164,17 +164,18 @@ class LoadEffect:
         return Fault(status=status, retry_after=chaos.retry_after)
 
     def fault(self, reply: RawReply) -> Fault:
-        """The failure of an answer as a fault; one that has no failure has no effect."""
+        """The failure of an answer as a fault."""
+        if self.failure is None:
+            return NO_FAULT
         at = int(self._place * len(reply.chunks))
-        whole = len(reply.chunks) == 1 and len(reply.chunks[0]) > 1
-        if self.failure == "cut" and whole:
+        if self.failure == "cut" and len(reply.chunks) == 1:
             return Fault(split_at=max(1, len(reply.chunks[0]) // 2), cut_after=1)
         return {
             "cut": Fault(cut_after=at),
             "stall": Fault(stall_after=at),
             "slow": Fault(delay=self._load.chaos.slow_seconds),
             "malformed": Fault(malformed_json=True),
-        }.get(self.failure or "", Fault())
+        }[self.failure]
 
     @property
     def is_paced(self) -> bool:

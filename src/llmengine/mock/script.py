@@ -105,6 +105,8 @@ _FAULT_FIELDS: Mapping[str, tuple[str, Callable[[object], bool]]] = {
     "split_at": ("a whole number above 0, or several in a tuple", _is_split),
 }
 
+NO_FAULT = Fault()
+
 
 @dataclass(frozen=True, slots=True)
 class ScriptedCall:
@@ -176,11 +178,17 @@ class MockReply:
                 f"reply: the tokens of logprobs join to {shown(joined)}, which is not the content "
                 f"{shown(self.text)}"
             )
-        if self.embedding is not None and not _is_vector(self.embedding):
+        if self.embedding is not None:
+            self._check_embedding()
+        _ = self.calls  # raises for a wrong call
+
+    def _check_embedding(self) -> None:
+        if not _is_vector(self.embedding):
             raise InvalidFieldError(
                 f"reply: embedding is {shown(self.embedding)}; give a list of numbers"
             )
-        _ = self.calls  # raises for a wrong call
+        if any(getattr(self, f.name) != f.default for f in fields(self) if f.name != "embedding"):
+            raise InvalidFieldError("reply: an embedding has no other field beside it")
 
     @property
     def text(self) -> str:
@@ -330,8 +338,10 @@ class Script:
         if not isinstance(self.optional, bool):
             raise InvalidFieldError(f"Script: optional is {self.optional!r}; give True or False")
         if isinstance(self.replies, Sequence):
-            for reply in self.replies:
-                check_reply(reply)
+            for given in self.replies:
+                reply = None if is_fault_or_function(given) else as_reply(given)
+                if reply is not None and reply.embedding is not None:
+                    raise InvalidFieldError("Script: an embedding is chosen by content; use when")
         if isinstance(self.faults, Sequence):
             for fault in self.faults:
                 check_fault(fault)

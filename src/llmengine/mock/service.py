@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -110,7 +111,7 @@ class Service:
         if len(pieces) < _CACHED_FROM:
             return 0
         shared = max((_shared(pieces, known) for known in self._prompts), default=0)
-        self._prompts.append(tuple(pieces))
+        self._prompts.append(tuple(map(sys.intern, pieces)))  # most tokens occur often
         return shared // _CACHED_BLOCK * _CACHED_BLOCK if shared >= _CACHED_FROM else 0
 
     @property

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 from llmengine.mock.behaviour import RawReply
 from llmengine.mock.json_fields import integer, items, mapping
-from llmengine.mock.script import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from llmengine.mock.behaviour import JSON, Behaviour, ReceivedRequest
+    from llmengine.mock.script import Fault
 
 
 @dataclass(slots=True)
@@ -156,8 +156,6 @@ def encode(value: object) -> bytes:
     """A JSON value as UTF-8."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
-
-NO_FAULT = Fault()
 
 _STREAM_TYPES = {
     Framing.SSE: "text/event-stream; charset=utf-8",
