@@ -22,6 +22,11 @@ def message_with(**function: object) -> dict[str, Any]:
     return {"tool_calls": [{"function": function}]}
 
 
+async def slowly(request: object) -> str:
+    """A function that a reply cannot be, since the server does not wait for it."""
+    return "x"
+
+
 NO_TOKEN = {"token": "Yes", "logprob": -0.1}
 CALL = {"function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
 
@@ -172,6 +177,7 @@ def test_wrong_item_of_an_iterator_is_not_silent(
         (lambda: MockServer().when(contains=""), "when: contains is ''; give a text"),
         (lambda: MockServer().when(contain="x"), "did you mean 'contains'?"),
         (lambda: MockServer().when().reply(5), "a reply is 5; give a text"),
+        (lambda: MockServer().when().reply(slowly), "reply is the async function slowly; give a"),
         (lambda: MockServer().when().reply("x", times=0), "times is 0; give a whole number"),
         (lambda: Load(slots=0), "Load: slots is 0; it must be a whole number above 0"),
         (lambda: Load(queue=3), "queue has no effect without slots"),

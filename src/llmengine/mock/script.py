@@ -5,6 +5,7 @@ All of it is checked when it is made, so that a mistake is an error of the test 
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -298,7 +299,12 @@ def as_reply(given: object) -> MockReply | None:
 
 
 def is_fault_or_function(given: object) -> bool:
-    """Whether this is given in place of a reply."""
+    """Whether this is given in place of a reply; raises InvalidFieldError for an async function."""
+    if inspect.iscoroutinefunction(given):
+        raise InvalidFieldError(
+            f"a reply is the async function {given.__name__}; give a plain function, which must "
+            "not wait"
+        )
     return isinstance(given, Fault) or callable(given)
 
 
