@@ -51,8 +51,8 @@ def test_entry_is_complete(name: str) -> None:
     texts = [*server.command, *server.files.values(), *server.env.values(), server.model]
     for text in [*texts, *server.headers.values()]:
         servers.fill(text, TEXTS)
-    pins = " ".join([*server.packages, *server.bare, *server.npm])
-    assert re.search(rf"(==\S*|@){re.escape(server.version.removeprefix('b'))}\b", pins)
+    pins = " ".join([*server.packages, *server.bare, *(f"=={v}" for v in server.npm.values())])
+    assert re.search(rf"==\S*{re.escape(server.version.removeprefix('b'))}\b", pins)
     assert server.ready.startswith("/")
     assert "{port}" in " ".join(texts)
     assert not server.sentence.endswith(".")

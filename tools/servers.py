@@ -12,6 +12,7 @@ With ``--serve`` nothing is checked: the server runs until Ctrl-C.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -64,7 +65,8 @@ class Server:
     name: str = ""
     packages: Sequence[str] = ()
     bare: Sequence[str] = ()
-    npm: Sequence[str] = ()
+    npm: Mapping[str, str] = field(default_factory=dict)
+    overrides: Mapping[str, str] = field(default_factory=dict)
     weights: str = ""
     upstream: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
@@ -110,9 +112,18 @@ def _entry(name: str, table: dict[str, dict[str, Any]]) -> Server:
 
 def install_npm(server: Server, environment: Path) -> None:
     """Install the packages of npm, with the node of the environment if it has one."""
-    if not server.npm or (environment / "node_modules").is_dir():
+    if not server.npm:
         return
-    command = ["npm", "install", "--prefix", str(environment), "--no-save", *server.npm]
+    wanted = json.dumps(
+        {"private": True, "dependencies": {**server.npm}, "overrides": {**server.overrides}}
+    )
+    manifest, lock = environment / "package.json", environment / "package-lock.json"
+    if not manifest.exists() or manifest.read_text("utf-8") != wanted:
+        # npm would keep the versions that it has installed before.
+        shutil.rmtree(environment / "node_modules", ignore_errors=True)
+        lock.unlink(missing_ok=True)
+        manifest.write_text(wanted, "utf-8")
+    command = ["npm", "install", "--prefix", str(environment), "--no-audit", "--no-fund"]
     _run(command, environment, _NPM_SECONDS)
 
 
