@@ -306,6 +306,8 @@ def _serve(server: Server, texts: Mapping[str, str]) -> int:
     key = f", key {server.key}" if server.key else ""
     model = fill(server.model, texts)
     sys.stdout.write(f"http://127.0.0.1:{texts['port']}{server.base}, model {model}{key}\n")
+    for name, value in server.headers.items():
+        sys.stdout.write(f"header {name}: {fill(value, texts)}\n")
     sys.stdout.flush()
     with suppress(KeyboardInterrupt):
         threading.Event().wait()

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import schema_table  # in tools/
+import report_tables  # in tools/
 from jsonschema import Draft202012Validator
 
 from llmengine.mock import Behaviour, MockServer
@@ -164,17 +164,10 @@ def test_the_shipped_knowledge_holds_for_the_embedded_server(
     assert {r.observed for r in results} == {Outcome.IGNORED}
 
 
-def test_the_page_shows_the_shipped_reports() -> None:
-    """Its tables are those of the reports, with a row for each rule."""
-    page = schema_table.PAGE.read_text("utf-8")
-    assert page == schema_table.written(), "run tools/schema_table.py"
-    assert all(f"| `{row.id}` | `{row.feature}` | " in page for row in SCHEMA_FEATURES)
-
-
 @pytest.mark.parametrize(
     ("column", "ignored"), [("llama.cpp b11549", LLAMA_CPP_IGNORES), ("vllm 0.32.0", VLLM_IGNORES)]
 )
 def test_the_library_knows_what_the_reports_show(column: str, ignored: frozenset[str]) -> None:
     """It expects a server to ignore what the recorded server ignores."""
-    verdicts = schema_table.columns()[column]
+    verdicts = report_tables.feature_columns()[column]
     assert {row.feature for row in SCHEMA_FEATURES if verdicts[row.id] == "ignored"} == ignored

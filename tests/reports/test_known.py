@@ -8,6 +8,7 @@ import jsonschema
 import known_reports as tool  # in tools/
 import pytest
 import report_schema  # the same
+import report_tables  # the same
 
 from llmengine import ConfigError
 from pytest_llmengine.reports.known import FOLDER, SUFFIX, known_reports, report_named
@@ -31,6 +32,14 @@ def test_shipped_report_is_small_and_has_the_schema(path: object) -> None:
     assert file.stat().st_size < MOST_BYTES
     assert content["provenance"]["name"] == file.parent.name
     assert content["provenance"]["version"] == file.name.removesuffix(SUFFIX)
+
+
+@pytest.mark.parametrize("page", report_tables.PAGES)
+def test_pages_show_the_shipped_reports(page: str) -> None:
+    """Their tables are written from the reports."""
+    text = (report_tables.DOCS / page).read_text("utf-8")
+    assert text.count(report_tables.BEGIN) == text.count(report_tables.END) == 1
+    assert text == report_tables.written(page), "run tools/report_tables.py"
 
 
 def test_name_without_a_version_is_the_newest_one() -> None:
