@@ -94,13 +94,14 @@ def make(server: Server) -> tuple[Path, dict[str, Any]]:
         records = tuple(_timeless(CheckRecord.of(judge(check, session))) for check in checks)
     known = replace(known, version=server.version or known.version)
     measured = tuple(record for record in records if record.outcome is not Outcome.UNRECORDED)
+    whole = sum(record.tier == header.tier for record in measured) > len(records) / 2
     header = replace(
         header,
         name=server.name,
         version=known.version,
         describe=f"replayed from {known.describe()}",
         date=f"{known.recorded_at}T00:00:00Z",
-        tier=header.tier if any(record.tier == header.tier for record in measured) else "core",
+        tier=header.tier if whole else "core",  # which may have a group of the tier extended, too
     )
     content = to_object(ContractReport(header, measured)) | {"made_from": server.digest}
     return FOLDER / server.name / f"{known.version}{SUFFIX}", content
