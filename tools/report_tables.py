@@ -27,7 +27,7 @@ _OUTCOMES = (
     *(Outcome.PASS, Outcome.FAIL, Outcome.REFUSED),
     *(Outcome.IGNORED, Outcome.LENIENT, Outcome.UNMEASURED),
 )
-_VERDICTS = ("enforced", "ignored", "refused", "unmeasured")
+_VERDICTS = ("enforced", "ignored", "refused", "fail", "unmeasured")
 _EVERY_SERVER = ("smoke", "core")  # the tiers that every server was asked
 
 
