@@ -229,7 +229,9 @@ def _add_server(name: str, entry: dict[str, Any]) -> None:
         if bare := entry.get("bare"):
             session.install("--no-deps", *(part.format(here=here) for part in bare))
         tool = ("tools/servers.py", name, "--environment", session.virtualenv.location)
-        session.run(sys.executable, *tool, *session.posargs, external=True)
+        # nox would kill the tool after half a second, before the tool has ended the server.
+        times = {"interrupt_timeout": 10, "terminate_timeout": 10}
+        session.run(sys.executable, *tool, *session.posargs, external=True, **times)
 
     run.__doc__ = f"Hold to the contract: {entry['sentence']}."
     nox.session(run, name=f"servers-{name}")

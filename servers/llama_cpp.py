@@ -7,8 +7,9 @@ The settings are those of the embedded engine, so that only the release differs.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-import threading
 from pathlib import Path
 
 import xllamacpp
@@ -34,8 +35,11 @@ def main(model: str, port: str, template: str, name: str) -> None:
     params.cache_ram_mib = 0  # the default keeps up to 8 GiB of old prompts
     params.fit_params = False  # else it loads twice and may shrink the context
     server = xllamacpp.Server(params)
+    # llama.cpp's own handler ends only the server, not this process.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     print(server.listening_address, flush=True)
-    threading.Event().wait()
+    while True:
+        signal.pause()
 
 
 if __name__ == "__main__":
