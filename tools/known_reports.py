@@ -71,6 +71,7 @@ SERVERS = (
     Server("llama.cpp", "llama.cpp-b8672", "b8672"),
     Server("llama.cpp", "llama.cpp-b10229", "b10229"),
     Server("llama.cpp", "embedded"),
+    Server("llama-cpp-python", "llama-cpp-python-0.3.36", "0.3.36"),
     Server("lm-proxy", "lm-proxy-3.3.2", "3.3.2"),
     Server("ollama", "ollama_api"),
     Server("ollama-think", "ollama_think", "0.32.15", "ollama_api", ENGINES),

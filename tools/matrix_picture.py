@@ -38,7 +38,7 @@ _COMPARED = ("smoke", "core")
 _LEGEND = (
     "rules kept, of those of the tiers smoke and core that could be measured and were not refused"
 )
-_LABELS, _COLUMN, _ROW, _HEAD, _FOOT, _GAP = 110, 104, 26, 52, 30, 3
+_LABELS, _COLUMN, _ROW, _HEAD, _FOOT, _GAP = 110, 112, 26, 52, 30, 3
 # Backgrounds for shares of kept rules, each with a contrast of at least 4.5 to its text.
 _SHADES = ((1.0, "#1a7f37", "#fff"), (0.8, "#8fd19e", "#111"), (0.5, "#ffe08a", "#111"))
 _UNKNOWN = "not measured"
