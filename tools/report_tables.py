@@ -47,12 +47,16 @@ def outcome_table() -> Iterator[str]:
 
 
 def feature_tables() -> Iterator[str]:
-    """How many features of schemas each server enforces, and what it does with each of them."""
+    """How many features of schemas each server enforces, and what it does with each of them.
+
+    A server that enforces nothing has no column.
+    """
     columns = feature_columns()
     yield from _head("server", *_VERDICTS)
     for name, column in columns.items():
         counts = Counter(column.values())
         yield _row([name, *(str(counts[verdict]) for verdict in _VERDICTS)])
+    columns = {name: c for name, c in columns.items() if "enforced" in c.values()}
     yield ""
     yield from _head("rule", "feature", "the prompt asks for", *columns)
     for one in SCHEMA_FEATURES:
