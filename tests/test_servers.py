@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -114,6 +115,25 @@ def test_server_that_ends_at_once_shows_the_end_of_its_log(tmp_path: Path) -> No
     assert "the server ended with status 3" in failed.stderr
     assert str(tmp_path / "server.log") in failed.stderr
     assert failed.stderr.rstrip().endswith("no model here")
+
+
+def test_npm_installs_the_versions_of_the_table_again_if_they_change(tmp_path: Path) -> None:
+    """What was installed for other versions is removed, because npm would keep it."""
+    (tmp_path / "bin").mkdir()
+    npm = tmp_path / "bin" / "npm"
+    npm.write_text('#!/bin/sh\nmkdir -p "$3/node_modules"\nmktemp -d "$3/node_modules/XXXX"\n')
+    npm.chmod(0o755)
+    installed = []
+    for version in ("1", "1", "2"):
+        server = dataclasses.replace(
+            TABLE["portkey"], npm={"gateway": "1"}, overrides={"http": version}
+        )
+        servers.install_npm(server, tmp_path)
+        installed.append(len(list((tmp_path / "node_modules").iterdir())))
+        manifest = json.loads((tmp_path / "package.json").read_text("utf-8"))
+        assert manifest["dependencies"] == {"gateway": "1"}
+        assert manifest["overrides"] == {"http": version}
+    assert installed == [1, 2, 1]
 
 
 def test_bad_tables_are_one_line(tmp_path: Path) -> None:

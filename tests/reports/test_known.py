@@ -34,6 +34,12 @@ def test_shipped_report_is_small_and_has_the_schema(path: object) -> None:
     assert content["provenance"]["version"] == file.name.removesuffix(SUFFIX)
 
 
+def test_only_a_whole_run_is_called_extended() -> None:
+    """A report of the tier core may have a group of the tier extended."""
+    whole = {f"{k.name} {k.version}" for k in known_reports() if k.report.header.tier == "extended"}
+    assert whole == {"llama.cpp b11549", "vllm 0.32.0"}
+
+
 @pytest.mark.parametrize("page", report_tables.PAGES)
 def test_pages_show_the_shipped_reports(page: str) -> None:
     """Their tables are written from the reports."""
