@@ -19,7 +19,7 @@ from pytest_llmengine.contract.assertions import (
     need_cut,
     pick,
 )
-from pytest_llmengine.contract.facts import LIMIT_DROPPED, together
+from pytest_llmengine.contract.facts import LIMIT_NOT_KEPT, together
 from pytest_llmengine.contract.outcomes import Unmeasured, expect, quote
 from pytest_llmengine.contract.registry import (
     CORE,
@@ -203,7 +203,7 @@ def finish_reason_length(target: Target) -> None:
     expect(
         reason == "length",
         f"finish_reason is {quote(reason)} after {full_text(body)!r}",
-        fact=LIMIT_DROPPED if isinstance(count, int) and count > 3 else "",
+        fact=LIMIT_NOT_KEPT if isinstance(count, int) and count > 3 else "",
     )
 
 

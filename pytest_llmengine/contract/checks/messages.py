@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import missing, need_text, pick
 from pytest_llmengine.contract.facts import (
-    LIMIT_DROPPED,
+    LIMIT_NOT_KEPT,
     NONE_CHOICE_DROPPED,
     PARALLEL_DROPPED,
     PARTS_DIFFER,
@@ -272,7 +272,7 @@ def usage(target: Target) -> None:
     if not given:
         need_text(said(short))
     longer = len(said(short).split()) > 4
-    expect_effect(not longer, f"max_tokens=4, and the text is {said(short)!r}", fact=LIMIT_DROPPED)
+    expect_effect(not longer, f"max_tokens=4, and the text is {said(short)!r}", fact=LIMIT_NOT_KEPT)
     expect(1 <= given <= 4, f"max_tokens=4, and output_tokens is {given}")
     counts = prompt_tokens(short), prompt_tokens(long)
     expect(0 < counts[0] < counts[1], f"the tokens of a short and of a long prompt are {counts!r}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmengine.types.request import Capability
 from pytest_llmengine.contract.assertions import PROMPT, Stopping, need_text, pick, stopping_in
 from pytest_llmengine.contract.facts import (
-    LIMIT_DROPPED,
+    LIMIT_NOT_KEPT,
     NAMED_CHOICE_DROPPED,
     REQUIRED_CHOICE_DROPPED,
 )
@@ -51,8 +51,8 @@ def _max_tokens(target: Target, *, stream: bool) -> None:
     came = pick(usage_of(body), int, "output_tokens")
     words = len(said(body).split())
     tokens = f"max_tokens=5: {came} tokens came: {said(body)!r}"
-    expect_effect(came <= 5, tokens, fact=LIMIT_DROPPED)
-    expect_effect(words <= 5, f"max_tokens=5, and the text is {said(body)!r}", fact=LIMIT_DROPPED)
+    expect_effect(came <= 5, tokens, fact=LIMIT_NOT_KEPT)
+    expect_effect(words <= 5, f"max_tokens=5, and the text is {said(body)!r}", fact=LIMIT_NOT_KEPT)
 
 
 def _cut(target: Target, *, stream: bool) -> None:
@@ -64,7 +64,7 @@ def _cut(target: Target, *, stream: bool) -> None:
     if reason == "end_turn" and came < 5:
         raise Unmeasured("this model cannot show it: its message is shorter than the limit")
     not_cut = f"max_tokens=5 did not cut: {came} tokens came: {said(body)!r}"
-    expect_effect(reason == "max_tokens" or came <= 5, not_cut, fact=LIMIT_DROPPED)
+    expect_effect(reason == "max_tokens" or came <= 5, not_cut, fact=LIMIT_NOT_KEPT)
     expect(reason == "max_tokens", f"the limit cut the message, and the stop_reason is {reason!r}")
 
 
