@@ -220,8 +220,21 @@ def _redacted_like(old: Any, new: Any) -> Any:
 
 def _outcome(answer: RecordedAnswer) -> tuple[object, ...]:
     content = AnswerContent.of(answer)
+    in_json = {part.kind for part in content.parts if _is_json(part.text)}
     # A stream that was cut may have no finish reason; who closed the connection tells it apart.
-    return answer.status, content.kinds, content.finish_reasons, answer.cut, is_stream(answer)
+    end = (content.finish_reasons, answer.cut, is_stream(answer))
+    return answer.status, content.kinds, in_json, *end
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text is a JSON object or list, so that a program that parses it needs one."""
+    if not text.lstrip().startswith(("{", "[")):
+        return False
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _stable(value: Any, volatile: tuple[JSONPath, ...]) -> Any:

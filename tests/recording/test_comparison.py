@@ -82,6 +82,16 @@ def test_status_and_tool_are_part_of_the_outcome() -> None:
     assert compared(before, answer(chat(None, message=again))).tier == "volatile"
 
 
+@pytest.mark.parametrize(
+    ("text", "tier"),
+    [('{"a": 2}', "shape"), ("Sure! {}", "different"), ('{"a": ', "different")],
+    ids=["values", "prose", "cut"],
+)
+def test_json_text_is_part_of_the_outcome(text: str, tier: str) -> None:
+    """A program that parses the text breaks if it is no longer JSON; other values are a shape."""
+    assert compared(answer(chat('{"a": 1}')), answer(chat(text))).tier == tier
+
+
 def test_dimensions_are_part_of_the_shape() -> None:
     """Vectors of another length are another shape; other numbers are not."""
 
