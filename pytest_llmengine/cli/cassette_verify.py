@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_llmengine.recording.comparison import Comparison
+    from pytest_llmengine.recording.config import RecordingConfig
 
 
 def verify_live(  # noqa: PLR0913 - the options of the command
@@ -30,10 +31,12 @@ def verify_live(  # noqa: PLR0913 - the options of the command
     headers: Mapping[str, str],
     config: Path | None,
     seconds: float,
+    recording: RecordingConfig,
 ) -> list[Comparison]:
     """Compare every exchange of the cassettes with the answer of an engine's server.
 
-    The server is asked for one token first, so that a wrong address, key or model is one error.
+    `recording` says which parts of answers are volatile. The server is asked for one token first,
+    so that a wrong address, key or model is one error.
     """
     files = [CassetteFile.read(path) for path in cassette_files(place)]
     name = engine or ("openai_compatible" if url else _engine_of(place, config))
@@ -52,13 +55,13 @@ def verify_live(  # noqa: PLR0913 - the options of the command
         backend = session.engine.backend
         live = LiveServer(Upstream.parse(split_endpoint(backend.endpoint)[0]), model, seconds)
         resender = Resender(backend.address.headers, backend.address.query)
-        return asyncio.run(_all(files, live, resender))
+        return asyncio.run(_all(files, live, resender, recording))
 
 
 async def _all(
-    files: Sequence[CassetteFile], live: LiveServer, resender: Resender
+    files: Sequence[CassetteFile], live: LiveServer, resender: Resender, recording: RecordingConfig
 ) -> list[Comparison]:
-    return [found for file in files async for found in verify(file, live, resender)]
+    return [found for file in files async for found in verify(file, live, resender, recording)]
 
 
 def _engine_of(place: Path, config: Path | None) -> str:

@@ -8,7 +8,11 @@ from typing import Annotated
 
 import typer
 
-from pytest_llmengine.cli.options import HeaderOption  # noqa: TC001 - typer reads the annotations
+from pytest_llmengine.cli.options import (  # noqa: TC001 - typer reads the annotations
+    HeaderOption,
+    IgnorePathOption,
+    NormalizeOption,
+)
 
 app = typer.Typer(help="Look after the recordings of engines.", no_args_is_help=True)
 
@@ -16,6 +20,14 @@ PlaceArgument = Annotated[
     Path, typer.Argument(metavar="DIR", help="A folder of recordings, packed or not, or one file.")
 ]
 JSONOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+VolatilePathOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--volatile-path",
+        metavar="PATH",
+        help="A JSON path in the bodies of answers that differs in each of them; repeatable.",
+    ),
+]
 
 
 class FailTier(StrEnum):
@@ -84,6 +96,7 @@ def verify(  # noqa: PLR0913 - one option each
     ] = None,
     header: HeaderOption = None,
     config: Annotated[Path | None, typer.Option(help="The engines file (YAML).")] = None,
+    volatile_path: VolatilePathOption = None,
     answer_timeout: Annotated[
         float, typer.Option(min=0.001, help="How many seconds one whole answer may take.")
     ] = 120,
@@ -105,6 +118,7 @@ def verify(  # noqa: PLR0913 - one option each
     """
     from pytest_llmengine.cli.cassette_output import print_comparisons
     from pytest_llmengine.cli.cassette_verify import verify_live
+    from pytest_llmengine.recording import RecordingConfig
     from pytest_llmengine.recording.comparison import AnswerTier
     from pytest_llmengine.targets.headers import parse_headers
 
@@ -116,6 +130,7 @@ def verify(  # noqa: PLR0913 - one option each
         headers=parse_headers(header or ()),
         config=config,
         seconds=answer_timeout,
+        recording=RecordingConfig().extended({"volatile_paths": volatile_path or []}),
     )
     print_comparisons(comparisons, every=every, as_json=as_json)
     if all(one.tier is None for one in comparisons):
@@ -124,10 +139,13 @@ def verify(  # noqa: PLR0913 - one option each
 
 
 @app.command()
-def diff(
+def diff(  # noqa: PLR0913 - one option each
     before: Annotated[Path, typer.Argument(metavar="A", help="A file or a folder of recordings.")],
     after: Annotated[Path, typer.Argument(metavar="B", help="The same, recorded later.")],
     *,
+    volatile_path: VolatilePathOption = None,
+    ignore_path: IgnorePathOption = None,
+    normalize: NormalizeOption = None,
     fail_on: Annotated[
         FailTier, typer.Option(help="Fail if answers agree only in this tier, or in a worse one.")
     ] = FailTier.SHAPE,
@@ -144,10 +162,16 @@ def diff(
     Exit status: 1 if an answer is as bad as --fail-on, or if an exchange is in one of them only.
     """
     from pytest_llmengine.cli.cassette_output import print_difference
+    from pytest_llmengine.recording import RecordingConfig, RecordingOptions
     from pytest_llmengine.recording.comparison import AnswerTier
     from pytest_llmengine.recording.difference import difference
 
-    found = difference(before, after)
+    options: RecordingOptions = {
+        "volatile_paths": volatile_path or [],
+        "ignore_paths": ignore_path or [],
+        "normalize": list(normalize or ()),
+    }
+    found = difference(before, after, RecordingConfig().extended(options))
     print_difference(found, every=every, as_json=as_json)
     worse = any(one.is_as_bad_as(AnswerTier(fail_on)) for one in found.compared)
     raise typer.Exit(1 if worse or found.only_before or found.only_after else 0)

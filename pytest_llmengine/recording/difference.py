@@ -35,13 +35,19 @@ class CassetteDifference:
         }
 
 
-def difference(before: Path, after: Path) -> CassetteDifference:
-    """Compare two files, or the files of the same name in two folders; raises CassetteError."""
+def difference(
+    before: Path, after: Path, config: RecordingConfig | None = None
+) -> CassetteDifference:
+    """Compare two files, or the files of the same name in two folders; raises CassetteError.
+
+    `config` says which requests match and which parts of answers are volatile.
+    """
+    config = config or RecordingConfig()
     found = CassetteDifference()
     old, new = _by_name(before), _by_name(after)
     for name in dict.fromkeys((*old, *new)):
         if name in old and name in new:
-            _compare(CassetteFile.read(old[name]), CassetteFile.read(new[name]), found)
+            _compare(CassetteFile.read(old[name]), CassetteFile.read(new[name]), found, config)
         elif name in old:
             found.only_before.append(str(old[name]))
         else:
@@ -58,14 +64,18 @@ def _by_name(place: Path) -> dict[str, Path]:
     return {str(file.relative_to(root)): file for file in files}
 
 
-def _compare(before: CassetteFile, after: CassetteFile, found: CassetteDifference) -> None:
-    matcher, left = RequestMatcher.of(RecordingConfig()), list(after.exchanges)
+def _compare(
+    before: CassetteFile, after: CassetteFile, found: CassetteDifference, config: RecordingConfig
+) -> None:
+    matcher, left = RequestMatcher.of(config), list(after.exchanges)
     for exchange in before.exchanges:
         twin = _taken(exchange, left, matcher)
         if twin is None:
             found.only_before.append(f"{before.path} {exchange.number} {exchange.title}")
         else:
-            found.compared.append(compare(before.path, exchange, twin.answer))
+            found.compared.append(
+                compare(before.path, exchange, twin.answer, config.volatile_paths)
+            )
     found.only_after += (f"{after.path} {one.number} {one.title}" for one in left)
 
 

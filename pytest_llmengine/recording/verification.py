@@ -19,7 +19,6 @@ from pytest_llmengine.recording.answer_value import answer_value, parsed
 from pytest_llmengine.recording.cassette import redacted
 from pytest_llmengine.recording.cassette_file import RecordedExchange
 from pytest_llmengine.recording.comparison import AnswerTier, Comparison, compare
-from pytest_llmengine.recording.config import RecordingConfig
 from pytest_llmengine.recording.http import Request
 from pytest_llmengine.recording.record import (
     AnswerBuilder,
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
 
     from pytest_llmengine.recording.cassette import CutBy, RecordedAnswer
     from pytest_llmengine.recording.cassette_file import CassetteFile
-    from pytest_llmengine.recording.config import RecordingOptions
+    from pytest_llmengine.recording.config import RecordingConfig, RecordingOptions
     from pytest_llmengine.recording.replay import ReplayCassette
 
 # An id that a later request may name, such as that of a response or a file. Shorter ones may be
@@ -168,10 +167,15 @@ class Resender:
 
 
 async def verify(
-    file: CassetteFile, live: LiveServer, resender: Resender
+    file: CassetteFile,
+    live: LiveServer,
+    resender: Resender,
+    config: RecordingConfig,
 ) -> AsyncIterator[Comparison]:
-    """Send the requests of a cassette one after the other, and yield the comparisons."""
-    config = RecordingConfig()
+    """Send the requests of a cassette one after the other, and yield the comparisons.
+
+    `config` says which parts of answers are volatile.
+    """
     for exchange in file.exchanges:
         try:
             request = resender.request(exchange)

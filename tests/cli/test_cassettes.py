@@ -117,6 +117,38 @@ def test_diff(server: MockServer, llmengine: Callable[..., Any], tmp_path: Path)
     assert found["only_before"] == [f"{before}/x.yaml 2 POST /v1/chat/completions"]
 
 
+def _write(path: Path, sent_at: str, build: str) -> Path:
+    """A recording of one request that holds the time, with the build of a server."""
+    text = f"""
+metadata: {{recorded_at: 2026-11-21}}
+interactions:
+- request: {{body: '{{"sent_at": "{sent_at}"}}', headers: {{}}, method: POST, uri: http://x/v1/chat}}
+  response:
+    status: {{code: 200, message: OK}}
+    headers: {{content-type: [application/json]}}
+    body: {{string: '{{"build": "{build}", "choices": []}}'}}
+version: 1
+"""
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_diff_leaves_out_what_the_project_names(
+    llmengine: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A path that differs in every request or answer is neither another exchange nor a change."""
+    before = _write(tmp_path / "a.yaml", "10:00", "a1")
+    after = _write(tmp_path / "b.yaml", "11:30", "b2")
+
+    ran = llmengine("cassettes", "diff", before, after)
+    assert (ran.status, ran.out.count("POST /v1/chat")) == (1, 2)
+    ran = llmengine("cassettes", "diff", before, after, "--normalize", "dates")
+    assert (ran.status, "1 shape" in ran.out) == (1, True)
+    told = ("--ignore-path", "$.sent_at", "--volatile-path", "$.build")
+    ran = llmengine("cassettes", "diff", before, after, *told)
+    assert (ran.status, "1 volatile" in ran.out) == (0, True)
+
+
 def test_lint(
     llmengine: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
