@@ -48,6 +48,7 @@ class LintKind(StrEnum):
     UNUSED = "unused"
     DUPLICATED = "duplicated"
     OVERSIZED = "oversized"
+    UNFINISHED = "unfinished"
 
 
 @app.command()
@@ -203,7 +204,7 @@ def lint(  # noqa: PLR0913 - one option each
     ] = None,
     as_json: JSONOption = False,
 ) -> None:
-    """Look for secrets in recordings, and for stale, unused, duplicated and oversized ones.
+    """Look for secrets in recordings, and for those that are stale, unused, duplicated or the like.
 
     Keys are found by their value, if an environment variable with the name of a key holds them, and
     by the formats of providers, also in base64, hex, percent-encoding and escaped in JSON.

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from llmengine.config.documents import load_json, read_text
 from llmengine.types.secrets import MASK, is_secret_name, mask_pairs
-from pytest_llmengine.recording.cassette import unused_cassettes
+from pytest_llmengine.recording.cassette import PART, unused_cassettes
 from pytest_llmengine.recording.cassette_file import CassetteFile, cassette_files
 from pytest_llmengine.recording.config import RecordingConfig
 from pytest_llmengine.recording.errors import CassetteError
@@ -35,6 +35,7 @@ class FindingKind(StrEnum):
     UNUSED = "unused"
     DUPLICATED = "duplicated"
     OVERSIZED = "oversized"
+    UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class LintLimits:
 
 def lint(place: Path, limits: LintLimits) -> list[LintFinding]:
     """The findings in all cassettes of a place, in the order of the files; raises CassetteError."""
-    findings = []
+    findings = list(_unfinished(place))
     for path in cassette_files(place):
         try:
             file = CassetteFile.read(path)
@@ -172,6 +173,14 @@ def _oversized(file: CassetteFile, limits: LintLimits) -> Iterator[LintFinding]:
         what += f", {_size(largest):,} of them in exchange {largest.number}, {largest.title}"
     advice = "ask for shorter answers, or split the test"
     yield LintFinding(FindingKind.OVERSIZED, str(file.path), what, advice)
+
+
+def _unfinished(place: Path) -> Iterator[LintFinding]:
+    """What runs have left that failed, or that were ended before they could save it."""
+    for part in sorted(place.rglob(f"*.yaml{PART}")):
+        what = "a run that failed or was ended left its answers here"
+        advice = f"rename it to {part.stem} to keep them, or delete it"
+        yield LintFinding(FindingKind.UNFINISHED, str(part), what, advice)
 
 
 def _size(exchange: RecordedExchange) -> int:

@@ -122,3 +122,12 @@ def test_age_size_duplicates_and_broken_files(tmp_path: Path) -> None:
     assert "recorded 11 days ago" in found[1].what
     assert "exchange 2, POST /v1/chat, repeats 1" in found[2].what
     assert "902 of them in exchange 3" in found[3].what
+
+
+def test_unfinished_recordings(tmp_path: Path) -> None:
+    """What a killed recorder has left is named, with what to do about it."""
+    write(tmp_path / "mine" / "a.yaml", ('{"n": 1}', "{}"))
+    write(tmp_path / "mine" / "a.yaml.part", ('{"n": 2}', "{}"))
+    (found,) = lint(tmp_path, NO_LIMITS)
+    assert (found.kind, found.path) == ("unfinished", str(tmp_path / "mine" / "a.yaml.part"))
+    assert "rename it to a.yaml" in found.advice
