@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
+from llmengine.transport.mocks import add_started, remove_started
 from llmengine.types.hosts import AllowedClients
 from llmengine.types.secrets import scrub
 from pytest_llmengine.recording.cassette import Cassette
@@ -63,9 +64,11 @@ class Proxy(ABC, Generic[CassetteT]):
     def start(self) -> None:
         """Start to listen; raises OSError if the port is in use."""
         self._server.start()
+        add_started(self.root_url)
 
     def stop(self) -> None:
         """Stop listening and close every connection."""
+        remove_started(self.root_url)
         self._server.stop()
 
     @property

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from llmengine.transport.mocks import add_started
 from llmengine.types.errors import LLMEngineError
 from llmengine.types.file_names import path_below
 from pytest_llmengine.containers.docker import silent
@@ -235,6 +236,7 @@ def _open(plan: Plan, settings: Settings, on_progress: OnProgress, stack: ExitSt
     if plan.container is None:
         return _open_live(plan, stack)
     container = stack.enter_context(served(plan.container, settings.owner, on_progress))
+    add_started(container.root_url)
     _, path = split_endpoint(plan.config.endpoint or container.root_url)
     change = {"endpoint": container.root_url + path}
     plan = replace(plan, config=plan.config.model_copy(update=change))

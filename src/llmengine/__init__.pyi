@@ -28,6 +28,7 @@ from .types.errors import InvalidFieldError as InvalidFieldError
 from .types.errors import InvalidRequestError as InvalidRequestError
 from .types.errors import LLMEngineError as LLMEngineError
 from .types.errors import NotFoundError as NotFoundError
+from .types.errors import NotMockedError as NotMockedError
 from .types.errors import QuotaError as QuotaError
 from .types.errors import RateLimitError as RateLimitError
 from .types.errors import RefusedError as RefusedError

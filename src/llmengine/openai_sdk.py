@@ -21,6 +21,7 @@ from llmengine.transport.base import HTTPReply, HTTPStream
 from llmengine.transport.decompression import ACCEPT_ENCODING, unpacked
 from llmengine.transport.httpx_connections import close_with_surplus, no_cookies, send_or_close
 from llmengine.transport.logs import scrub_logs
+from llmengine.transport.mocks import unanswered
 from llmengine.types.errors import (
     APIConnectionError,
     APITimeoutError,
@@ -61,6 +62,12 @@ def load_sdk() -> Any:
     return openai
 
 
+def http_client(sdk: Any) -> str:
+    """The package through which the SDK sends: httpx for version 2, httpx2 for version 3."""
+    roots = [base.__module__.partition(".")[0] for base in sdk.DefaultAsyncHttpxClient.__mro__]
+    return next(root for root in roots if root.startswith("httpx"))
+
+
 # Our error for a class of the SDK, by the name of the class or of a base class. So nothing is
 # imported, and both versions work: 2.x uses httpx and 3.x httpx2, with the same names.
 _ERROR_TYPES: dict[str, type[CallError]] = {
@@ -94,6 +101,8 @@ def call_error(error: Exception, url: str) -> CallError | None:
     for found in (error, error.__cause__):
         if isinstance(found, CallError):  # raised while we read the body; the SDK wraps it
             return found
+        if found is not None and (refused := unanswered(found, url)) is not None:
+            return refused
     kind = next((_ERROR_TYPES[name] for name in _ancestors(error) if name in _ERROR_TYPES), None)
     if kind is None:
         return None

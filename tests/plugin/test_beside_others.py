@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _SUITE = ("--pyargs", "pytest_llmengine.contract")
 _HEAVY = ["httpx", "aiohttp", "vcr", "yaml", "starlette", "pydantic", "rich", "jsonschema"]
 # Other plugins that are installed here import some of these themselves.
-_OTHERS = ("recording", "respx", "pytest_httpx2", "anyio", "xdist")
+_OTHERS = ("recording", "respx", "pytest_httpx", "pytest_httpx2", "anyio", "xdist")
 _ALONE = tuple(word for name in _OTHERS for word in ("-p", f"no:{name}"))
 
 

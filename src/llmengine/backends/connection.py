@@ -82,9 +82,9 @@ class Connection:
     def transport(self) -> Transport:
         """The HTTP client that sends the requests, by the configured name.
 
-        "auto" is resolved each time, because a tool such as respx may replace httpx at any time.
+        It is resolved each time, because a tool such as respx may replace httpx at any time.
         """
-        name = transport_name(self.config.transport)
+        name = transport_name(self.config.transport, self.urls.chat)
         if name != self._transport_name:
             self._transport_name, self._transport = name, self.loop.transport(name)
         return self._transport

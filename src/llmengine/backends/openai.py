@@ -11,12 +11,14 @@ from llmengine.dialects.openai_chat import OpenAIChat
 from llmengine.dialects.openai_responses import OpenAIResponses
 from llmengine.openai_sdk import (
     SDKRequest,
+    http_client,
     load_sdk,
     make_client,
     make_connections,
     sdk_headers,
     without_key,
 )
+from llmengine.transport.mocks import mocked_clients, refuse_unmocked
 from llmengine.types.errors import ConfigError, InvalidRequestError
 
 if TYPE_CHECKING:
@@ -61,7 +63,8 @@ class OpenAI(Backend):
         self._clients: WeakKeyDictionary[Background, Any] = WeakKeyDictionary()
 
     def outgoing(self, connection: Connection, request: ChatRequest) -> SDKRequest:
-        """The request, to be sent through the SDK."""
+        """The request, to be sent through the SDK; raises NotMockedError if it passes a mock."""
+        refuse_unmocked(http_client(self._sdk), mocked_clients(), connection.urls.chat)
         client, clocks = self._client(connection.loop), self.config.timeout
         return SDKRequest(
             client.responses if self._api == "responses" else client.chat.completions,

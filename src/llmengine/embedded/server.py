@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from llmengine.embedded.models import check_gguf
 from llmengine.embedded.process import ChildProcess
+from llmengine.transport.mocks import add_started, remove_started
 from llmengine.types.errors import ConfigError
 from llmengine.types.request import one_token_chat
 
@@ -171,6 +172,7 @@ class EmbeddedServer:
         self.model = model
         self.version = version
         self.pid = child.pid
+        add_started(root_url)
 
     @property
     def alive(self) -> bool:
@@ -179,6 +181,7 @@ class EmbeddedServer:
 
     def stop(self) -> None:
         """End the server at once; harmless if it has ended already, and in a forked process."""
+        remove_started(self.root_url)
         self._child.stop()
 
     def __enter__(self) -> Self:

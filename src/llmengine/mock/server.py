@@ -15,6 +15,7 @@ from llmengine.mock.request_log import MAX_BYTES, MAX_CALLS, RequestLog
 from llmengine.mock.script import Script
 from llmengine.mock.service import Service
 from llmengine.mock.stubs import RequestConditions, Stub
+from llmengine.transport.mocks import add_started, remove_started
 from llmengine.types.arguments import checked_call
 from llmengine.types.errors import ConfigError, InvalidFieldError
 from llmengine.types.hosts import AllowedClients
@@ -200,6 +201,7 @@ class MockServer:
         )
         self._thread.start()
         self._loop = ready.result()
+        add_started(self.root_url)
 
     def wait(self) -> None:
         """Block until the server stops."""
@@ -211,6 +213,7 @@ class MockServer:
         with self._stop_lock:
             loop, self._loop = self._loop, None
             if loop is not None:
+                remove_started(self.root_url)
                 loop.call_soon_threadsafe(loop.stop)
         self.wait()
 

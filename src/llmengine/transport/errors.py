@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmengine.transport.mocks import unanswered
 from llmengine.types.errors import APIConnectionError, APITimeoutError
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class ClientErrors:
 
     def as_ours(self, error: Exception, request: HTTPRequest) -> CallError:
         """The error of this library for an exception that the client raised for a request."""
+        if (refused := unanswered(error, request.url)) is not None:
+            return refused
         if isinstance(error, self.connect_timeout):
             msg = f"no connection to {request.url} within {request.connect:g} s"
             return APITimeoutError(msg, clock="connect")

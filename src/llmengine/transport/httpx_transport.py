@@ -13,6 +13,7 @@ from llmengine.transport.decompression import ACCEPT_ENCODING, unpacked
 from llmengine.transport.errors import ClientErrors
 from llmengine.transport.httpx_connections import close_with_surplus, no_cookies, send_or_close
 from llmengine.transport.logs import scrub_logs
+from llmengine.transport.mocks import unanswered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -65,8 +66,11 @@ class HttpxTransport:
             headers=httpx.Headers(request.headers, encoding="utf-8"),
             timeout=httpx.Timeout(None, connect=request.connect),
         )
-        with _ERRORS.raised_as_ours(request):
-            response = await send_or_close(self._client.send, built, stream=True)
+        try:
+            with _ERRORS.raised_as_ours(request):
+                response = await send_or_close(self._client.send, built, stream=True)
+        except AssertionError as error:  # respx raises one
+            raise unanswered(error, request.url) or error from None
         if not response.is_stream_consumed:  # the answer of a mock is consumed already
             response.stream = _OneAnswer(response)
         try:

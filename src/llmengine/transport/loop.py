@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
-import sys
 import threading
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from llmengine.transport.cold_start import Readiness
+from llmengine.transport.mocks import is_started_here, mocked_clients, refuse_unmocked
 from llmengine.transport.policies import Pace, ServerQueue
-from llmengine.transport.registry import AUTO, transport_factory
+from llmengine.transport.registry import AUTO, BUILT_IN, transport_factory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Hashable
@@ -26,35 +26,23 @@ if TYPE_CHECKING:
     from llmengine.transport.base import Transport
 
 
-# Methods that respx, pytest-httpx and similar tools replace in httpx: (module, class, method).
-_PATCHED_METHODS = (
-    ("httpcore", "AsyncConnectionPool", "handle_async_request"),
-    ("httpx", "AsyncHTTPTransport", "handle_async_request"),
-    ("httpx", "AsyncClient", "_transport_for_url"),
-)
+def transport_name(setting: str, url: str) -> str:
+    """The name of the transport for requests to a URL: the setting, or a choice if it is "auto".
 
-
-def httpx_is_mocked() -> bool:
-    """Whether a tool such as respx has replaced the way httpx sends requests.
-
-    A user who mocks httpx does not want any request to leave the process, so requests must go
-    through the mock.
+    While an HTTP client is mocked, servers of this process are reached through one that is not
+    mocked, and other servers only through one that is. Raises NotMockedError if there is none.
     """
-    if "httpx" not in sys.modules:
-        return False
-    for package, class_name, method in _PATCHED_METHODS:
-        owner = getattr(sys.modules.get(package), class_name, None)
-        function = getattr(owner, method, None)
-        if function is not None and not function.__module__.startswith(package):
-            return True
-    return False
-
-
-def transport_name(setting: str) -> str:
-    """The name of the transport for one request: the setting, or a choice if it is "auto"."""
-    if setting == AUTO:
-        return "httpx" if httpx_is_mocked() else "aiohttp"
-    return setting
+    mocks = mocked_clients()
+    if not mocks:
+        return "aiohttp" if setting == AUTO else setting
+    if setting not in {AUTO, *BUILT_IN}:  # a transport of the project; nobody knows what it uses
+        return setting
+    clients = list(BUILT_IN) if setting == AUTO else [setting]
+    if is_started_here(url):
+        return next((name for name in (*clients, *BUILT_IN) if name not in mocks), "httpx")
+    name = next((name for name in mocks if name in clients), clients[0])
+    refuse_unmocked(name, mocks, url)
+    return name
 
 
 T = TypeVar("T")
@@ -96,9 +84,9 @@ class Background:
         """Start the coroutine on the loop, in the caller's context; the future is thread-safe."""
         return asyncio.run_coroutine_threadsafe(work, self.loop)
 
-    def transport(self, setting: str) -> Transport:
-        """The shared transport for that setting; only to be called on the loop."""
-        factory = transport_factory(transport_name(setting))
+    def transport(self, name: str) -> Transport:
+        """The shared transport of that name; only to be called on the loop."""
+        factory = transport_factory(name)
         return self.shared(factory, factory)
 
     def shared(self, key: Hashable, make: Callable[[], C]) -> C:

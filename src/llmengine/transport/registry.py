@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 GROUP = "llmengine.transports"
-AUTO = "auto"  # aiohttp, except while httpx is mocked
+AUTO = "auto"  # aiohttp, except while an HTTP client is mocked
 
 # {transport: module and class}. Other packages add transports through the entry-point group above.
-_BUILT_IN = {
+BUILT_IN = {
     "aiohttp": "llmengine.transport.aiohttp_transport:AiohttpTransport",
     "httpx": "llmengine.transport.httpx_transport:HttpxTransport",
 }
@@ -36,12 +36,12 @@ _ERRORS = ClientErrors()  # the built-in errors of sockets and clocks
 def transports() -> list[str]:
     """The names of all transports: built in, registered, and those of installed packages."""
     installed = (entry.name for entry in entry_points(group=GROUP))
-    return sorted({AUTO, *_BUILT_IN, *_registered, *installed})
+    return sorted({AUTO, *BUILT_IN, *_registered, *installed})
 
 
 def known_transport(name: str) -> str:
     """The name itself; raises InvalidFieldError, which lists the known names, if it is unknown."""
-    if name in {AUTO, *_BUILT_IN, *_registered} or name in (known := transports()):
+    if name in {AUTO, *BUILT_IN, *_registered} or name in (known := transports()):
         return name
     near = get_close_matches(name, known, n=1)
     meant = f"did you mean {near[0]!r}? " if near else ""
@@ -82,8 +82,8 @@ def transport_factory(name: str) -> TransportFactory:
 @cache
 def _loaded(name: str) -> TransportFactory:
     known_transport(name)
-    if name in _BUILT_IN:
-        module, _, attribute = _BUILT_IN[name].partition(":")
+    if name in BUILT_IN:
+        module, _, attribute = BUILT_IN[name].partition(":")
         built_in: TransportFactory = getattr(import_module(module), attribute)
         return built_in
     (entry, *_) = entry_points(group=GROUP, name=name)

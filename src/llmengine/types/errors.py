@@ -8,6 +8,7 @@ LLMEngineError
 │   └── UnknownArgumentError   a call, or its sampling parameters, have no such argument
 ├── CallError                one call was sent and failed
 │   ├── APIConnectionError     the connection failed or broke
+│   │   └── NotMockedError       HTTP is mocked, and the mock has no answer; nothing was sent
 │   ├── APITimeoutError        one of the clocks ran out (``clock`` says which)
 │   ├── BadRequestError        400, 413, 415, 422
 │   │   └── ContextLengthError   the prompt does not fit the model
@@ -166,6 +167,12 @@ class APIConnectionError(CallError):
     """The server could not be reached, or the connection broke before the answer was complete."""
 
     _retryable = True
+
+
+class NotMockedError(APIConnectionError):
+    """A tool such as respx has replaced an HTTP client, and has no answer; nothing was sent."""
+
+    _retryable = False
 
 
 class APITimeoutError(CallError):
