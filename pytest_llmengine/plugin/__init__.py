@@ -21,7 +21,7 @@ from pytest_llmengine.plugin.mock_outcomes import (
     report_mock_server,
     watch_mock_server,
 )
-from pytest_llmengine.plugin.options import OPTIONS, add_options
+from pytest_llmengine.plugin.options import OPTIONS, add_options, add_short_flags
 from pytest_llmengine.plugin.recording_options import RECORDING_OPTIONS
 from pytest_llmengine.vcr_protection import protect
 
@@ -48,6 +48,16 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options and their ini keys."""
     add_options(parser, (*OPTIONS, *RECORDING_OPTIONS))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(
+    parser: pytest.Parser, args: list[str]
+) -> Generator[None, object, object]:
+    """Add flags with common names after the ``conftest.py`` files, whose own options win."""
+    result = yield
+    add_short_flags(parser, args)
+    return result
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -85,6 +95,11 @@ def pytest_report_collectionfinish(config: pytest.Config, items: list[pytest.Ite
     return [] if silent else run.header(config, items)
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Open the engines of a test before its fixtures, which may mock HTTP clients."""
+    run.open_engines(item)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Fail a test that sent an unrecorded request, even if its client hid the error.
@@ -111,6 +126,7 @@ def pytest_runtest_makereport(
     report = yield
     reporting.attach(item, report)
     note_outcome(item, report)
+    reporting.attach_sources(report, run.new_sources(item))
     reporting.scrub_report(report)
     if run.backends_of(item):
         reporting.attach_recordings(report, run.pool(item.config))
@@ -263,9 +279,11 @@ def mock_engine(mock_server: MockServer) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def dspy_lm(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def dspy_lm(
+    request: pytest.FixtureRequest, engine: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Any]:
     """A DSPy language model over `engine`, set in DSPy's settings while the test runs."""
     from pytest_llmengine.plugin.dspy_lm import in_settings  # noqa: PLC0415 - imported when used
 
-    with in_settings(engine, tmp_path_factory) as lm:
+    with in_settings(engine, request.config, tmp_path_factory) as lm:
         yield lm

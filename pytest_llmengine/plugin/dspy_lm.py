@@ -8,21 +8,26 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from llmengine.integrations.dspy import purge_dead_threads, to_lm
+from pytest_llmengine.plugin.options import cannot_open
+from pytest_llmengine.targets import EngineMissing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import pytest
 
     from llmengine import Engine
 
 
 @contextmanager
-def in_settings(engine: Engine, folders: pytest.TempPathFactory) -> Iterator[Any]:
-    """Set a language model over the engine in DSPy; skips the test if DSPy is missing."""
+def in_settings(
+    engine: Engine, config: pytest.Config, folders: pytest.TempPathFactory
+) -> Iterator[Any]:
+    """Set a language model over the engine in DSPy; ends the test if DSPy is not installed."""
     if importlib.util.find_spec("dspy") is None:
-        pytest.skip("DSPy is missing; run: pip install 'pytest-llmengine[dspy]'")
+        command = "pip install 'pytest-llmengine[dspy]'"
+        raise cannot_open(config, EngineMissing(f"DSPy is not installed; run: {command}"))
     if "dspy" not in sys.modules:
         _keep_to_itself(folders)
     import dspy  # noqa: PLC0415 - only where it is used

@@ -14,9 +14,10 @@ from llmengine.types.errors import ConfigError
 from llmengine.types.file_names import file_name
 from pytest_llmengine.plugin.cassette_outcomes import is_guarded, watch, watch_network
 from pytest_llmengine.plugin.markers import NAME
+from pytest_llmengine.plugin.options import cannot_open
 from pytest_llmengine.recording import CassetteError, CassetteNotFoundError
 from pytest_llmengine.recording.network import guarded
-from pytest_llmengine.targets import AlreadyRecorded, Mode, NotInstalled, TargetError, is_installed
+from pytest_llmengine.targets import AlreadyRecorded, EngineMissing, Mode, TargetError, is_installed
 
 if TYPE_CHECKING:
     from contextlib import ExitStack
@@ -45,30 +46,24 @@ class EngineOpener:
         self._sessions: dict[str, Session] = {}
 
     def __call__(self, name: str) -> Session:
-        """The session of an engine; if it cannot be opened, the test fails with one line."""
+        """The session of an engine; if it cannot be opened, the test ends with one line."""
         if name not in self._sessions:
             self._sessions[name] = self._open(name)
         return self._sessions[name]
 
     def for_backend(self, backend: str) -> Session:
-        """The session for a backend's fixture; skips the test if the backend is not installed."""
+        """The session for a backend's fixture; see `__call__`."""
         if not is_installed(backend):
             command = _INSTALL.get(backend, "pip install -U pytest-llmengine")
-            pytest.skip(f"the backend {backend!r} is not installed; run: {command}")
-        name = self._pool.name_for_backend(backend)
-        try:
-            self._pool.open(name)
-        except NotInstalled as error:
-            pytest.skip(str(error))
-        except TargetError as error:
-            raise _failed(str(error)) from None
-        return self(name)
+            reason = f"the backend {backend!r} is not installed; run: {command}"
+            raise cannot_open(self._item.config, EngineMissing(reason))
+        return self(self._pool.name_for_backend(backend))
 
     def _open(self, name: str) -> Session:
         try:
             session = self._pool.open(name)
         except TargetError as error:
-            raise _failed(str(error)) from None
+            raise cannot_open(self._item.config, error) from None
         if session.mode is Mode.REPLAY and not is_guarded(self._item):
             watch_network(self._item, self._stack.enter_context(guarded()))
         cassette = self._cassette(session)

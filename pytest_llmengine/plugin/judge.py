@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
+from pytest_llmengine.plugin.options import cannot_open
 from pytest_llmengine.plugin.reporting import keep
 from pytest_llmengine.targets import TargetError, judge
 
 if TYPE_CHECKING:
+    import pytest
+
     from pytest_llmengine.contract.profile import Profile
     from pytest_llmengine.contract.registry import Check
     from pytest_llmengine.contract.runner import CheckResult
@@ -35,11 +36,11 @@ class Judge:
         self._name = name
 
     def __call__(self, check: Check) -> CheckResult:
-        """The verdict; the test fails with one line if the engine cannot be opened."""
+        """The verdict; the test ends with one line if the engine cannot be opened."""
         try:
             session = self._pool.open(self._name)
         except TargetError as error:
-            raise pytest.fail.Exception(str(error), pytrace=False) from None
+            raise cannot_open(self._item.config, error) from None
         result = judge(check, session, self._profile)
         keep(self._item, result, session, self._settings)
         return result

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from pytest_llmengine.targets import Settings
+    from pytest_llmengine.targets import Settings, TargetError
 
 OptionKind = Literal["text", "list", "lines", "flag", "path", "seconds", "count"]
 
@@ -32,11 +32,16 @@ _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
 # The modes that can start a container.
 _OF_IMAGES = frozenset({"docker", "record", "once", "new_episodes", "all"})
+# The modes that need no existing recordings.
+_WITHOUT_RECORDINGS = _OF_IMAGES | {"live"}
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option: ``llmengine_<name>`` in the ini file, ``LLMENGINE_<NAME>`` in the environment."""
+    """One option: ``llmengine_<name>`` in the ini file, ``LLMENGINE_<NAME>`` in the environment.
+
+    ``short`` is a flag with a common name, which a project's own option of that name replaces.
+    """
 
     name: str
     flags: tuple[str, ...]
@@ -44,6 +49,7 @@ class Option:
     kind: OptionKind = "text"
     metavar: str | None = None
     choices: tuple[str, ...] | None = None
+    short: str = ""
 
     @property
     def key(self) -> str:
@@ -58,11 +64,12 @@ class Option:
 
 ENGINE = Option(
     "engine",
-    ("--engine", "--llmengine"),
+    ("--llmengine",),
     "the engine for the tests: a backend, its marker (ollama), or a name from the engines file; "
     "repeatable",
     "list",
     "NAME",
+    short="--engine",
 )
 URL = Option("url", ("--engine-url",), "the server's address", metavar="URL")
 MODEL = Option("model", ("--engine-model",), "the model to request")
@@ -114,7 +121,20 @@ CASSETTES = Option(
     "path",
     "DIR",
 )
-REWRITE = Option("rewrite", ("--rewrite",), "when recording, replace existing cassettes", "flag")
+REWRITE = Option(
+    "rewrite",
+    ("--llmengine-rewrite",),
+    "when recording, replace existing cassettes",
+    "flag",
+    short="--rewrite",
+)
+MISSING = Option(
+    "missing",
+    ("--engine-missing",),
+    "what a test does whose engine is missing, because it is not installed, or there is neither a "
+    "server nor a recording: fail or skip (default: fail)",
+    choices=("fail", "skip"),
+)
 TIER = Option(
     "tier",
     ("--engine-tier",),
@@ -222,6 +242,7 @@ OPTIONS = (
     REWRITE,
     FAIL_ON,
     PLAYED,
+    MISSING,
     TIER,
     LEVEL,
     REPORT,
@@ -253,6 +274,24 @@ def add_options(parser: pytest.Parser, options: Iterable[Option]) -> None:
         if option.flags:
             group.addoption(*option.flags, dest=option.key, help=text, **_argument(option))
         parser.addini(option.key, option.help, type=_INI_TYPES[option.kind], default=None)
+
+
+def add_short_flags(parser: pytest.Parser, args: list[str]) -> None:
+    """Add the flags with common names, except those that a project or another plugin has added."""
+    group = parser.getgroup("llmengine")
+    for option in OPTIONS:
+        if option.short and _is_free(parser, option.short, args):
+            text = f"the same as {option.flags[0]}"
+            group.addoption(option.short, dest=option.key, help=text, **_argument(option))
+
+
+def _is_free(parser: pytest.Parser, flag: str, args: list[str]) -> bool:
+    """Whether no option has that flag; ``args`` are the run's, which may hold required options."""
+    try:
+        _, unknown = parser.parse_known_and_unknown_args([flag, *args])
+    except pytest.UsageError:  # such as a missing value
+        return False
+    return flag in unknown
 
 
 def _argument(option: Option) -> dict[str, Any]:
@@ -298,6 +337,7 @@ def values_of(config: pytest.Config) -> dict[str, Any]:
     engines = tuple(dict.fromkeys(chosen(config, ENGINE) or ()))
     chosen(config, LEVEL)  # checked here and read where the checks are selected
     _check_image(config, engines)
+    _check_cassettes(config)
     url, fallback_url = given(config, URL), written(config, URL)
     if (url or fallback_url) and len(engines) > 1:
         raise pytest.UsageError(
@@ -363,6 +403,20 @@ def settings_of(config: pytest.Config) -> Settings:
     return Settings(**values)
 
 
+def skips_missing(config: pytest.Config, error: TargetError) -> bool:
+    """Whether the tests of an engine are skipped because it is missing and the run says so."""
+    from pytest_llmengine.targets import EngineMissing  # noqa: PLC0415 - imported when used
+
+    return isinstance(error, EngineMissing) and chosen(config, MISSING) == "skip"
+
+
+def cannot_open(config: pytest.Config, error: TargetError) -> BaseException:
+    """The end of a test whose engine cannot be opened: a failure or a skip of one line."""
+    if skips_missing(config, error):
+        return pytest.skip.Exception(str(error))
+    return pytest.fail.Exception(str(error), pytrace=False)
+
+
 def _parsed(option: Option, text: str) -> Any:
     if option.kind == "list":
         return _checked(option, text.replace(",", " ").split(), option.variable)
@@ -418,6 +472,17 @@ def _check_image(config: pytest.Config, engines: tuple[str, ...]) -> None:
             f"{IMAGE.flags[0]} (or {IMAGE.variable}) needs "
             "--engine-mode=docker or --engine-mode=record"
         )
+
+
+def _check_cassettes(config: pytest.Config) -> None:
+    """Raise UsageError if a given folder of recordings does not exist and would be replayed."""
+    folder: Path | None = given(config, CASSETTES)
+    if folder is None or folder.is_dir() or chosen(config, MODE) in _WITHOUT_RECORDINGS:
+        return
+    raise pytest.UsageError(
+        f"{CASSETTES.flags[0]} (or {CASSETTES.variable}): there is no folder {folder}; correct the "
+        f"path, or record into it with {MODE.flags[0]}=record"
+    )
 
 
 def _absolute(value: Any, folder: Path) -> Path | None:

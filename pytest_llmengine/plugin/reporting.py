@@ -258,6 +258,37 @@ class Recordings:
                     yield f"{path} was not played by any test; delete it, or record it again"
 
 
+# An attribute of test reports: where the answers of engines come from, by the engine's name.
+_SOURCES = "llmengine_sources"
+
+
+def attach_sources(report: pytest.TestReport, sources: dict[str, str]) -> None:
+    """Add to a report where the answers of a worker's new engines come from."""
+    if sources:
+        setattr(report, _SOURCES, sources)
+
+
+class Sources:
+    """The plugin that prints where answers come from, if tests run in workers of pytest-xdist.
+
+    Each worker has its own proxies and servers; the line of the first worker is printed.
+    """
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._printed: set[str] = set()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Print the lines of engines that were not printed yet."""
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        for name, line in getattr(report, _SOURCES, {}).items():
+            if name not in self._printed and terminal is not None and terminal.verbosity >= 0:
+                terminal.ensure_newline()
+                terminal.write_line(line)
+            self._printed.add(name)
+
+
 def scrub_report(report: pytest.TestReport | pytest.CollectReport) -> None:
     """Replace every known key in the traceback and the captured output of a report."""
     # If this module is not imported, no key was registered. It is not imported here, to stay light.

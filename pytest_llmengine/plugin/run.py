@@ -25,9 +25,10 @@ from pytest_llmengine.plugin.options import (
     chosen,
     given,
     settings_of,
+    skips_missing,
     values_of,
 )
-from pytest_llmengine.plugin.reporting import Recordings, Verdicts
+from pytest_llmengine.plugin.reporting import Recordings, Sources, Verdicts
 from pytest_llmengine.plugin.verification import Comparisons
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 _settings = pytest.StashKey["Settings"]()
 _pool = pytest.StashKey["Pool"]()
 _profile = pytest.StashKey["Profile | None"]()
+_announced = pytest.StashKey[set[str]]()
 
 
 def begin(config: pytest.Config) -> None:
@@ -61,6 +63,7 @@ def begin(config: pytest.Config) -> None:
     config.pluginmanager.register(Verdicts(report), "llmengine-verdicts")
     config.pluginmanager.register(Recordings(config), "llmengine-recordings")
     config.pluginmanager.register(Comparisons(), "llmengine-comparisons")
+    config.pluginmanager.register(Sources(config), "llmengine-sources")
     if report is not None:
         _check_report(report)
     profile(config)
@@ -182,16 +185,52 @@ def header(config: pytest.Config, items: Iterable[pytest.Item]) -> list[str]:
     return lines
 
 
+def open_engines(item: pytest.Item) -> None:
+    """Open the engines that a test's fixtures use; their fixtures report what cannot be opened."""
+    for name in _names(item):
+        _opens(item.config, name)
+
+
+def _opens(config: pytest.Config, name: str) -> bool:
+    from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - imported when used
+
+    try:
+        pool(config).open(name)
+    except TargetError:
+        return False
+    return True
+
+
+def new_sources(item: pytest.Item) -> dict[str, str]:
+    """In a worker of pytest-xdist, the lines of the engines that a test is the first to use."""
+    config = item.config
+    if not hasattr(config, "workerinput"):
+        return {}
+    seen = config.stash.setdefault(_announced, set())
+    names = [name for name in _names(item) if name not in seen]
+    seen.update(names)
+    return {name: _described(config, name) for name in names if _opens(config, name)}
+
+
 def _line(config: pytest.Config, name: str) -> str | None:
     from llmengine.types.printable import printable  # noqa: PLC0415 - imported when used
     from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - the same
 
     try:
-        session = pool(config).open(name)
+        pool(config).open(name)
     except TargetError as error:
+        if skips_missing(config, error):
+            return printable(f"llmengine: {name} is missing, its tests are skipped: {error}")
         if name in settings(config).engines and (chosen(config, ENGINE) or chosen(config, URL)):
             raise pytest.UsageError(str(error)) from error
         return None
+    return _described(config, name)
+
+
+def _described(config: pytest.Config, name: str) -> str:
+    from llmengine.types.printable import printable  # noqa: PLC0415 - imported when used
+
+    session = pool(config).open(name)
     tier = settings(config).tier.name.lower()
     return printable(f"llmengine: {session.name}, {session.describe()}; tier {tier}")
 
@@ -206,9 +245,13 @@ def _names(item: pytest.Item) -> list[str]:
 
 
 def _name_for_backend(config: pytest.Config, backend: str) -> str | None:
-    from pytest_llmengine.targets import is_installed  # noqa: PLC0415 - imported when used
+    """The engine of a backend's fixture; None if there is none, which the fixture then reports."""
+    from pytest_llmengine.targets import TargetError, is_installed  # noqa: PLC0415 - imported when used
 
-    return pool(config).name_for_backend(backend) if is_installed(backend) else None
+    try:
+        return pool(config).name_for_backend(backend) if is_installed(backend) else None
+    except TargetError:
+        return None
 
 
 def _engine_of(item: pytest.Item) -> str:

@@ -5,6 +5,7 @@ from pytest_llmengine.targets.plan import config_named, has_server, is_installed
 from pytest_llmengine.targets.session import Session, open_session
 from pytest_llmengine.targets.settings import (
     AlreadyRecorded,
+    EngineMissing,
     Mode,
     NotInstalled,
     Settings,
@@ -13,6 +14,7 @@ from pytest_llmengine.targets.settings import (
 
 __all__ = [
     "AlreadyRecorded",
+    "EngineMissing",
     "Mode",
     "NotInstalled",
     "Session",

@@ -38,7 +38,13 @@ from pytest_llmengine.targets.advice import (
     no_source,
     not_installed,
 )
-from pytest_llmengine.targets.settings import Mode, NotInstalled, TargetError, facts
+from pytest_llmengine.targets.settings import (
+    EngineMissing,
+    Mode,
+    NotInstalled,
+    TargetError,
+    facts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -231,7 +237,7 @@ def _mode(config: EngineConfig, backend: type[Backend], url: str | None, folder:
         return Mode.LIVE
     if answers_by_default(backend):
         return Mode.LIVE
-    raise TargetError(no_source(config.name, backend, folder))
+    raise EngineMissing(no_source(config.name, backend, folder))
 
 
 def _default_of(backend: type[Backend]) -> str:

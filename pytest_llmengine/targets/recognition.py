@@ -25,7 +25,7 @@ from pytest_llmengine.contract.profile import shipped_profiles
 from pytest_llmengine.contract.target import Target
 from pytest_llmengine.recording import Provenance
 from pytest_llmengine.targets.advice import choose_model
-from pytest_llmengine.targets.settings import TargetError, facts
+from pytest_llmengine.targets.settings import EngineMissing, TargetError, facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +63,7 @@ def identify(engine: Engine, otherwise: str = "") -> Identity:
     except AuthenticationError as error:
         raise TargetError(_key_is_refused(engine, error.status, error.body or "")) from error
     except (APIConnectionError, APITimeoutError, NoVerdict) as error:
-        raise TargetError(
+        raise EngineMissing(
             f"engine {engine.name!r}: nothing answers at {engine.base_url} "
             f"({error or type(error).__name__}); start the server, or correct the address"
             f"{otherwise}"

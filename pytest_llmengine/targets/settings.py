@@ -160,7 +160,11 @@ class TargetError(LLMEngineError):
     """The engine cannot be opened; the message says what is wrong and what to do."""
 
 
-class NotInstalled(TargetError):  # noqa: N818 - reads as what happened
+class EngineMissing(TargetError):  # noqa: N818 - reads as what happened
+    """The engine is not installed, or there is neither a server that answers nor a recording."""
+
+
+class NotInstalled(EngineMissing):
     """The server that the engine starts is not installed; the message has the install command."""
 
 

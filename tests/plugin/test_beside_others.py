@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pytest_llmengine.contract.registry import Tier, select
 
 if TYPE_CHECKING:
-    import pytest
-
     from llmengine.mock import MockServer
 
 _SUITE = ("--pyargs", "pytest_llmengine.contract")
@@ -81,6 +81,48 @@ def test_workers_replay(hello: pytest.Pytester, upstream: MockServer) -> None:
     hello.runpytest_inprocess(aim, url, "--engine-mode=record").assert_outcomes(passed=2)
 
     hello.runpytest_subprocess(aim, "-n2").assert_outcomes(passed=2)
+
+
+def test_workers_say_where_answers_come_from(hello: pytest.Pytester) -> None:
+    """With several workers there is one line per engine, as without workers."""
+    hello.makepyfile(test_more="def test_more(engine): engine.generate(['x'])")
+
+    result = hello.runpytest_subprocess("--engine=mock", "-n2")
+    quiet = hello.runpytest_subprocess("--engine=mock", "-n2", "-q")
+
+    result.assert_outcomes(passed=2)
+    lines = [line for line in result.outlines if line.startswith("llmengine: ")]
+    assert [line.split(" at ")[0] for line in lines] == ["llmengine: mock, live"]
+    quiet.stdout.no_fnmatch_line("llmengine: *")
+
+
+_BESIDE_A_MOCK = """
+import httpx
+
+def test_rain({fixtures}):
+    {mock}
+    assert httpx.get("http://weather.invalid").json() == {{"rain": True}}
+    assert engine.generate("It rains.")[0].finished
+"""
+
+
+@pytest.mark.parametrize(
+    ("fixtures", "mock"),
+    [
+        ("respx_mock, engine", 'respx_mock.get("http://weather.invalid").respond(json=RAIN)'),
+        ("httpx_mock, engine", "httpx_mock.add_response(json=RAIN)"),
+    ],
+)
+def test_mocks_of_httpx_beside(pytester: pytest.Pytester, fixtures: str, mock: str) -> None:
+    """An engine is recorded and replayed, in workers too, in a test that mocks another service."""
+    mock = mock.replace("RAIN", '{"rain": True}')
+    pytester.makepyfile(_BESIDE_A_MOCK.format(fixtures=fixtures, mock=mock))
+
+    recorded = pytester.runpytest_subprocess("--engine=mock", "--engine-mode=record", "-n1")
+    replayed = pytester.runpytest_subprocess("--engine=mock", "--engine-mode=replay", "-n1")
+
+    recorded.assert_outcomes(passed=1)
+    replayed.assert_outcomes(passed=1)
 
 
 def test_workers_without_an_engine(hello: pytest.Pytester) -> None:

@@ -149,18 +149,56 @@ def test_embedded_engine(pytester: pytest.Pytester, upstream: MockServer) -> Non
         ("vllm_local_engine", "pip install 'pytest-llmengine[[]vllm]'"),
     ],
 )
-def test_backend_that_is_not_here(
+def test_backend_that_is_not_installed(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, fixture: str, command: str
 ) -> None:
-    """A test that needs a missing backend is skipped, with what to install."""
+    """A test that needs it fails with what to install, or is skipped if the run says so."""
     for package in ("openai", "xllamacpp"):
         monkeypatch.setitem(sys.modules, package, None)
     pytester.makepyfile(f"def test_it({fixture}): pass")
 
-    result = pytester.runpytest_inprocess("-rs")
+    failed = pytester.runpytest_inprocess("-rE")
+    skipped = pytester.runpytest_inprocess("-rs", "--engine-missing=skip")
 
-    result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines([f"SKIPPED*{command}*"])
+    failed.assert_outcomes(errors=1)
+    failed.stdout.fnmatch_lines([f"*{command}*"])
+    skipped.assert_outcomes(skipped=1)
+    skipped.stdout.fnmatch_lines([f"SKIPPED*{command}*"])
+
+
+@pytest.mark.parametrize("fixture", ["engine", "vllm_engine", "dspy_lm", "llmengine_judge"])
+def test_missing_server_on_a_laptop_and_in_ci(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, fixture: str
+) -> None:
+    """The project's setting skips the tests of a server that does not answer; CI lets them fail."""
+    pytester.makeini("[pytest]\nllmengine_missing = skip\nllmengine_engine = vllm_api\n")
+    pytester.makepyfile(
+        f"""
+        def test_it({fixture}):
+            if "{fixture}" == "llmengine_judge":
+                {fixture}(None)
+
+        def test_other(mock_engine):
+            pass
+        """
+    )
+
+    laptop = pytester.runpytest_inprocess("-rs")
+    monkeypatch.setenv("LLMENGINE_MISSING", "fail")
+    ci = pytester.runpytest_inprocess()
+
+    laptop.assert_outcomes(skipped=1, passed=1)
+    laptop.stdout.fnmatch_lines(["SKIPPED*engine 'vllm_api' has neither an address nor a recor*"])
+    assert ci.ret == pytest.ExitCode.USAGE_ERROR
+    ci.stderr.fnmatch_lines(["*engine 'vllm_api' has neither an address nor a recording*"])
+
+
+def test_wrong_engine_is_not_skipped(pytester: pytest.Pytester) -> None:
+    """A mistake in a setting is not a missing engine."""
+    pytester.makeini("[pytest]\nllmengine_missing = skip\nllmengine_engine = vlm_api\n")
+    pytester.makepyfile("def test_it(engine): pass")
+
+    assert pytester.runpytest_inprocess().ret == pytest.ExitCode.USAGE_ERROR
 
 
 def test_embedded_engine_elsewhere_needs_no_extra(

@@ -87,6 +87,74 @@ def test_engines_from_the_strongest_place(
     assert " ".join(words[1].rstrip(",") for words in lines) == expected
 
 
+_OWN_OPTIONS = """
+import pytest
+
+def pytest_addoption(parser):
+    parser.addoption("--engine", type=int, default=2, help="cylinders")
+    parser.addoption("--rewrite", action="store_true")
+    parser.addoption("--shop", required=True)
+
+@pytest.fixture
+def cylinders(request):
+    return request.config.getoption("--engine"), request.config.getoption("--rewrite")
+"""
+
+
+def test_own_options_of_these_names(pytester: pytest.Pytester) -> None:
+    """A project's --engine and --rewrite win; ours have a longer name."""
+    pytester.makeconftest(_OWN_OPTIONS)
+    pytester.makepyfile(
+        """
+        def test_both(cylinders, engine, llmengine_name):
+            assert cylinders == (8, True)
+            assert llmengine_name == "mock"
+        """
+    )
+    own = ("--shop=cars", "--engine=8", "--rewrite")
+
+    result = pytester.runpytest_subprocess(*own, "--llmengine=mock", "--llmengine-rewrite")
+
+    result.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("flag", ["--engine mock", "--engine=mock", "--llmengine mock"])
+def test_names_of_the_option(hello: pytest.Pytester, flag: str) -> None:
+    """The short flag works in a project that requires an option of its own, also from addopts."""
+    hello.makeconftest("def pytest_addoption(parser): parser.addoption('--shop', required=True)")
+    hello.makeini(f"[pytest]\naddopts = --shop=cars {flag}\n")
+
+    hello.runpytest_subprocess("-n1").assert_outcomes(passed=1)
+
+
+def test_help_lists_both_flags(pytester: pytest.Pytester) -> None:
+    """The short flags are in the help, below the long ones."""
+    result = pytester.runpytest_inprocess("--help")
+
+    result.stdout.fnmatch_lines(["*--llmengine=NAME*", "*--engine=NAME*the same as --llmengine*"])
+
+
+@pytest.mark.parametrize("place", ["command line", "environment"])
+def test_folder_of_recordings_that_does_not_exist(
+    hello: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    error_line: Callable[[pytest.RunResult], str],
+    place: str,
+) -> None:
+    """A wrong folder does not make a live run of a replay; a recording creates the folder."""
+    flag = ("--engine-cassettes=tests/casettes",) if place == "command line" else ()
+    if not flag:
+        monkeypatch.setenv("LLMENGINE_CASSETTES", "tests/casettes")
+
+    line = error_line(hello.runpytest_inprocess("--engine=mock", *flag))
+    recorded = hello.runpytest_inprocess("--engine=mock", "--engine-mode=record", *flag)
+
+    assert f"there is no folder {hello.path / 'tests' / 'casettes'}" in line
+    assert "--engine-mode=record" in line
+    recorded.assert_outcomes(passed=1)
+    hello.runpytest_inprocess("--engine=mock", *flag).assert_outcomes(passed=1)
+
+
 @pytest.mark.parametrize("place", ["command line", "environment", "ini", "file"])
 def test_address_from_the_strongest_place(
     hello: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, upstream: MockServer, place: str
