@@ -80,7 +80,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     elif NAME in metafunc.fixturenames:
         engines = run.settings(metafunc.config).engines
         if len(engines) > 1:
-            metafunc.parametrize(NAME, engines)
+            metafunc.parametrize(NAME, engines, scope="session")  # for fixtures of any scope
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -163,7 +163,7 @@ def pytest_fixture_setup(fixturedef: Any) -> Generator[None, object, object]:
     return value
 
 
-@pytest.fixture(name=NAME)
+@pytest.fixture(name=NAME, scope="session")
 def _name(pytestconfig: pytest.Config) -> str:
     """The name of the engine that the test runs with."""
     return run.settings(pytestconfig).engines[0]
@@ -264,17 +264,9 @@ def mock_server(request: pytest.FixtureRequest) -> Iterator[MockServer]:
 @pytest.fixture
 def mock_engine(mock_server: MockServer) -> Iterator[Engine]:
     """A client of `mock_server`."""
-    from llmengine import EngineConfig  # noqa: PLC0415 - imported when used
+    from pytest_llmengine.plugin.engines import client_of  # noqa: PLC0415 - imported when used
 
-    config = EngineConfig.model_validate(
-        {
-            "name": "mock",
-            "backend": "mock",
-            "model": mock_server.model,
-            "endpoint": mock_server.base_url,
-        }
-    )
-    with config.engine as engine:
+    with client_of(mock_server) as engine:
         yield engine
 
 

@@ -6,13 +6,16 @@ every engine and from every folder.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
+from llmengine import EngineConfig
 from llmengine.types.errors import ConfigError
 from llmengine.types.file_names import file_name
 from pytest_llmengine.plugin.cassette_outcomes import is_guarded, watch, watch_network
+from pytest_llmengine.plugin.extensions import recording_config
 from pytest_llmengine.plugin.markers import NAME
 from pytest_llmengine.plugin.options import cannot_open
 from pytest_llmengine.recording import CassetteError, CassetteNotFoundError
@@ -20,8 +23,11 @@ from pytest_llmengine.recording.network import guarded
 from pytest_llmengine.targets import AlreadyRecorded, EngineMissing, Mode, TargetError, is_installed
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from contextlib import ExitStack
 
+    from llmengine import Engine
+    from llmengine.mock import MockServer
     from pytest_llmengine.plugin.pool import Pool
     from pytest_llmengine.recording import Cassette, RecordingConfig
     from pytest_llmengine.targets import Session
@@ -89,6 +95,60 @@ class EngineOpener:
             raise _failed(str(error)) from None
 
 
+def open_apart(
+    request: pytest.FixtureRequest,
+    stack: ExitStack,
+    pool: Pool,
+    name: str,
+    change: Mapping[str, str | None],
+) -> Session:
+    """A session for a fixture of its own, with a cassette that is open as long as the fixture is.
+
+    A request that was not recorded fails the end of the fixture.
+    """
+    config = request.config
+    path = f"{_cassette_path(request.node.nodeid) or 'session'}/{request.fixturename}"
+    try:
+        session = stack.enter_context(pool.open_apart(name, change))
+        cassette = stack.enter_context(session.cassette(path, recording_config(config)))
+    except TargetError as error:
+        raise _ended(config, error) from None
+    except CassetteNotFoundError as error:
+        command = pool.open(name).record_command()
+        raise _failed(f"there is no cassette {error.path}; record it: {command}") from None
+    except (CassetteError, ConfigError) as error:
+        raise _failed(str(error)) from None
+    if cassette is not None:
+        stack.callback(_fail_on_unhandled, cassette, session)
+    return session
+
+
+def _ended(config: pytest.Config, error: TargetError) -> BaseException:
+    if isinstance(error, AlreadyRecorded):
+        return pytest.skip.Exception(str(error))
+    return cannot_open(config, error)
+
+
+def _fail_on_unhandled(cassette: Cassette, session: Session) -> None:
+    if cassette.unhandled:
+        command = f"to record {cassette.path} again: {session.record_command(rewrite=True)}"
+        raise _failed("\n".join((*cassette.unhandled, f"{session.name}: {command}")))
+
+
+@contextmanager
+def client_of(server: MockServer, api_key: str | None = None) -> Iterator[Engine]:
+    """A client of a mock server."""
+    fields = {
+        "name": "mock",
+        "backend": "mock",
+        "model": server.model,
+        "endpoint": server.base_url,
+        "api_key": api_key,
+    }
+    with EngineConfig.model_validate(fields).engine as engine:
+        yield engine
+
+
 def _failed(reason: str) -> BaseException:
     """A test failure of one line, without a traceback."""
     return pytest.fail.Exception(reason, pytrace=False)
@@ -103,7 +163,11 @@ def cassette_name(item: pytest.Item) -> str:
     marker = item.get_closest_marker("llmengine_cassette")
     if marker is not None:
         return str(marker.args[0])
-    file, *names = _without_engine(item).split("::")
+    return _cassette_path(_without_engine(item))
+
+
+def _cassette_path(nodeid: str) -> str:
+    file, *names = nodeid.split("::")
     parts = [*file.removesuffix(".py").split("/"), ".".join(names)]
     return "/".join(file_name(part) for part in parts if part)
 

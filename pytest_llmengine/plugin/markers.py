@@ -18,6 +18,9 @@ CHECK = "llmengine_check"
 # The parameter with the kind of prompts that a parity test compares two sides by.
 KIND = "llmengine_kind"
 
+# The attribute of a function that makes a fixture, which says by a config which backend it uses.
+BACKEND = "llmengine_backend"
+
 BACKEND_OF_FIXTURE = {
     "embedded_engine": "embedded",
     "ollama_engine": "ollama_api",
@@ -52,6 +55,15 @@ def fixtures_of(item: pytest.Item) -> set[str]:
 def backends_by_name(fixtures: set[str]) -> list[str]:
     """The backends that have a fixture among these."""
     return [backend for fixture, backend in BACKEND_OF_FIXTURE.items() if fixture in fixtures]
+
+
+def backends_by_factory(item: pytest.Item) -> list[str]:
+    """The backends of the fixtures of a test that `pytest_llmengine.fixtures` has made."""
+    found = getattr(item, "_fixtureinfo", None)
+    definitions = () if found is None else found.name2fixturedefs.values()
+    functions = [getattr(fixtures[-1].func, BACKEND, None) for fixtures in definitions if fixtures]
+    backends = [function(item.config) for function in functions if function is not None]
+    return [backend for backend in backends if backend is not None]
 
 
 def name_group(item: pytest.Item) -> None:

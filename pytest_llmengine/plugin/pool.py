@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.targets import TargetError, config_named, open_session
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.targets import Session, Settings
     from pytest_llmengine.targets.session import Played
@@ -22,6 +25,7 @@ class Pool:
         self._stack = ExitStack()
         self._sessions: dict[str, Session | TargetError] = {}
         self._backends: dict[str, str] = {}
+        self._played: list[Played] = []  # of sessions that have ended
 
     def backend(self, name: str) -> str:
         """The backend of an engine; raises TargetError if there is no such engine."""
@@ -44,9 +48,23 @@ class Pool:
             raise session
         return session
 
+    @contextmanager
+    def open_apart(self, name: str, change: Mapping[str, str | None]) -> Iterator[Session]:
+        """A new session of an engine, for a fixture of its own, with other settings of that engine.
+
+        Raises TargetError if it cannot be opened.
+        """
+        changed = {field: value for field, value in change.items() if value is not None}
+        settings = replace(self._settings.for_engine(name), engines=(), **changed)
+        with open_session(name, settings, self._on_progress) as session:
+            try:
+                yield session
+            finally:
+                self._played += session.played
+
     def take_played(self) -> list[Played]:
         """The cassettes that were played since the last call."""
-        taken = []
+        taken, self._played = self._played, []
         for session in self._sessions.values():
             if not isinstance(session, TargetError):
                 taken += session.played

@@ -14,7 +14,14 @@ from pytest_llmengine.plugin.extensions import (
     end_extensions,
     recording_config,
 )
-from pytest_llmengine.plugin.markers import CHECK, NAME, backends_by_name, fixtures_of, name_of
+from pytest_llmengine.plugin.markers import (
+    CHECK,
+    NAME,
+    backends_by_factory,
+    backends_by_name,
+    fixtures_of,
+    name_of,
+)
 from pytest_llmengine.plugin.options import (
     ENGINE,
     LEVEL,
@@ -117,10 +124,10 @@ def profile(config: pytest.Config) -> Profile | None:
 def backends_of(item: pytest.Item) -> list[str]:
     """The backends that a test uses through the fixtures of this plugin."""
     fixtures = fixtures_of(item)
-    backends = backends_by_name(fixtures)
+    backends = backends_by_name(fixtures) + backends_by_factory(item)
     if "mock_server" in fixtures:
         backends.append("mock")
-    if NAME in fixtures and (backend := _backend(item.config, _engine_of(item))):
+    if NAME in fixtures and (backend := backend_named(item.config, _engine_of(item))):
         backends.append(backend)
     return backends
 
@@ -144,7 +151,7 @@ def contract_rows(config: pytest.Config) -> Iterator[Any]:
         raise pytest.UsageError(str(error)) from error
     skip = pytest.mark.skip("the contract is about HTTP, and this engine has no server")
     for name in _under_contract(config):
-        backend = _backend(config, name)
+        backend = backend_named(config, name)
         marks = [] if backend is None or has_server(backend) else [skip]
         for check in checks:
             yield pytest.param(check, name, id=f"{name}-{check.id}", marks=marks)
@@ -238,18 +245,18 @@ def _described(config: pytest.Config, name: str) -> str:
 def _names(item: pytest.Item) -> list[str]:
     """The engines that a test opens, without the test's own mock server."""
     fixtures = fixtures_of(item)
-    names = [_name_for_backend(item.config, b) for b in backends_by_name(fixtures)]
+    names = [_name_forbackend_named(item.config, b) for b in backends_by_name(fixtures)]
     if NAME in fixtures:
         names.append(_engine_of(item))
     return [name for name in names if name is not None]
 
 
-def _name_for_backend(config: pytest.Config, backend: str) -> str | None:
+def _name_forbackend_named(config: pytest.Config, backend: str) -> str | None:
     """The engine of a backend's fixture; None if there is none, which the fixture then reports."""
     from pytest_llmengine.targets import TargetError, is_installed  # noqa: PLC0415 - imported when used
 
     try:
-        return pool(config).name_for_backend(backend) if is_installed(backend) else None
+        return pool(config).name_forbackend_named(backend) if is_installed(backend) else None
     except TargetError:
         return None
 
@@ -258,7 +265,7 @@ def _engine_of(item: pytest.Item) -> str:
     return name_of(item) or settings(item.config).engines[0]
 
 
-def _backend(config: pytest.Config, name: str) -> str | None:
+def backend_named(config: pytest.Config, name: str) -> str | None:
     """The backend of an engine; None if there is no such engine, which its tests then report."""
     from pytest_llmengine.targets import TargetError  # noqa: PLC0415 - imported when used
 

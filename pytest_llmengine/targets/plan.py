@@ -108,6 +108,8 @@ def make_plan(name: str, settings: Settings) -> Plan:
     settings = settings.for_engine(name)
     config = config_named(name, settings.config, settings.cassettes)
     config = config.model_copy(update={"headers": merged_headers(config.headers, settings.headers)})
+    if settings.api_key_env is not None:
+        config = config.model_copy(update={"api_key": None, "api_key_env": settings.api_key_env})
     backend: type[Backend] = load_backend(config.backend)
     url, source = located(config, backend, settings) or (None, _default_of(backend))
     folder = _folder_of(config, settings, url)

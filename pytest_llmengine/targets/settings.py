@@ -72,7 +72,8 @@ class Settings:
     file and its environment variables, such as OLLAMA_HOST, come before them. ``config`` is the
     engines file. ``cassettes`` holds one folder per engine. ``record_mode`` says what happens to a
     cassette that exists when recording: with None it is left as it is, and its test is not run.
-    Keys are not held here; they come from the environment.
+    Keys are not held here; they come from the environment, and ``api_key_env``
+    is the variable to read instead of the engine's own.
     ``image``, ``gpus`` and ``startup_timeout`` (seconds) are for engines in containers; ``owner``
     is the run that containers belong to, None for a run of one process and one session.
     ``limits`` bound the checks of the contract on each engine. ``recording`` applies to all
@@ -87,6 +88,7 @@ class Settings:
     fallback_model: str | None = None
     by_address: bool = False
     server_name: str | None = None
+    api_key_env: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     config: Path | None = None
     mode: Mode | None = None
@@ -113,6 +115,7 @@ class Settings:
             fallback_model=None,
             by_address=False,
             server_name=None,
+            api_key_env=None,
             headers={},
             image=None,
         )

@@ -166,7 +166,7 @@ def test_backend_that_is_not_installed(
     skipped.stdout.fnmatch_lines([f"SKIPPED*{command}*"])
 
 
-@pytest.mark.parametrize("fixture", ["engine", "vllm_engine", "dspy_lm", "llmengine_judge"])
+@pytest.mark.parametrize("fixture", ["engine", "vllm_engine", "llmengine_judge"])
 def test_missing_server_on_a_laptop_and_in_ci(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, fixture: str
 ) -> None:
