@@ -245,18 +245,18 @@ def _described(config: pytest.Config, name: str) -> str:
 def _names(item: pytest.Item) -> list[str]:
     """The engines that a test opens, without the test's own mock server."""
     fixtures = fixtures_of(item)
-    names = [_name_forbackend_named(item.config, b) for b in backends_by_name(fixtures)]
+    names = [_name_for_backend(item.config, b) for b in backends_by_name(fixtures)]
     if NAME in fixtures:
         names.append(_engine_of(item))
     return [name for name in names if name is not None]
 
 
-def _name_forbackend_named(config: pytest.Config, backend: str) -> str | None:
+def _name_for_backend(config: pytest.Config, backend: str) -> str | None:
     """The engine of a backend's fixture; None if there is none, which the fixture then reports."""
     from pytest_llmengine.targets import TargetError, is_installed  # noqa: PLC0415 - imported when used
 
     try:
-        return pool(config).name_forbackend_named(backend) if is_installed(backend) else None
+        return pool(config).name_for_backend(backend) if is_installed(backend) else None
     except TargetError:
         return None
 

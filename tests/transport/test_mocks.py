@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -12,6 +12,9 @@ from aioresponses import aioresponses
 
 from llmengine import EngineConfig, NotMockedError
 from llmengine.mock import MockServer, Script
+
+with suppress(ImportError):  # before an inner run of pytest, which forgets what it has imported
+    import openai  # noqa: F401
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
