@@ -44,13 +44,12 @@ def engine_fixture(
     A recording of the fixture is one cassette. It is named after the fixture, and is in the folder
     of the test, the module or the package, or in ``session``.
     """
-    change = {"model": model, "api_key_env": api_key_env}
 
     def opened(request: pytest.FixtureRequest, name: str) -> Iterator[Engine]:
         from pytest_llmengine.plugin.engines import open_apart  # noqa: PLC0415 - imported when used
 
         with ExitStack() as stack:
-            yield open_apart(request, stack, run.pool(request.config), name, change).engine
+            yield open_apart(request, stack, name, model, api_key_env).engine
 
     if engine is not None:
 

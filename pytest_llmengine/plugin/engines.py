@@ -18,12 +18,13 @@ from pytest_llmengine.plugin.cassette_outcomes import is_guarded, watch, watch_n
 from pytest_llmengine.plugin.extensions import recording_config
 from pytest_llmengine.plugin.markers import NAME
 from pytest_llmengine.plugin.options import cannot_open
+from pytest_llmengine.plugin.run import pool
 from pytest_llmengine.recording import CassetteError, CassetteNotFoundError
 from pytest_llmengine.recording.network import guarded
 from pytest_llmengine.targets import AlreadyRecorded, EngineMissing, Mode, TargetError, is_installed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from contextlib import ExitStack
 
     from llmengine import Engine
@@ -98,23 +99,23 @@ class EngineOpener:
 def open_apart(
     request: pytest.FixtureRequest,
     stack: ExitStack,
-    pool: Pool,
     name: str,
-    change: Mapping[str, str | None],
+    model: str | None,
+    api_key_env: str | None,
 ) -> Session:
     """A session for a fixture of its own, with a cassette that is open as long as the fixture is.
 
     A request that was not recorded fails the end of the fixture.
     """
-    config = request.config
+    config, engines = request.config, pool(request.config)
     path = f"{_cassette_path(request.node.nodeid) or 'session'}/{request.fixturename}"
     try:
-        session = stack.enter_context(pool.open_apart(name, change))
+        session = stack.enter_context(engines.open_apart(name, model, api_key_env))
         cassette = stack.enter_context(session.cassette(path, recording_config(config)))
     except TargetError as error:
         raise _ended(config, error) from None
     except CassetteNotFoundError as error:
-        command = pool.open(name).record_command()
+        command = engines.open(name).record_command()
         raise _failed(f"there is no cassette {error.path}; record it: {command}") from None
     except (CassetteError, ConfigError) as error:
         raise _failed(str(error)) from None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_llmengine.targets import TargetError, config_named, open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.targets import Session, Settings
@@ -49,13 +49,15 @@ class Pool:
         return session
 
     @contextmanager
-    def open_apart(self, name: str, change: Mapping[str, str | None]) -> Iterator[Session]:
-        """A new session of an engine, for a fixture of its own, with other settings of that engine.
+    def open_apart(
+        self, name: str, model: str | None, api_key_env: str | None
+    ) -> Iterator[Session]:
+        """A new session of an engine, with its own model and key if they are given.
 
         Raises TargetError if it cannot be opened.
         """
-        changed = {field: value for field, value in change.items() if value is not None}
-        settings = replace(self._settings.for_engine(name), engines=(), **changed)
+        now = self._settings.for_engine(name)
+        settings = replace(now, engines=(), model=model or now.model, api_key_env=api_key_env)
         with open_session(name, settings, self._on_progress) as session:
             try:
                 yield session

@@ -38,13 +38,7 @@ from pytest_llmengine.targets.advice import (
     no_source,
     not_installed,
 )
-from pytest_llmengine.targets.settings import (
-    EngineMissing,
-    Mode,
-    NotInstalled,
-    TargetError,
-    facts,
-)
+from pytest_llmengine.targets.settings import EngineMissing, Mode, NotInstalled, TargetError, facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -64,7 +64,9 @@ def load_sdk() -> Any:
 
 def http_client(sdk: Any) -> str:
     """The package through which the SDK sends: httpx for version 2, httpx2 for version 3."""
-    roots = [base.__module__.partition(".")[0] for base in sdk.DefaultAsyncHttpxClient.__mro__]
+    roots: list[str] = [
+        base.__module__.partition(".")[0] for base in sdk.DefaultAsyncHttpxClient.__mro__
+    ]
     return next(root for root in roots if root.startswith("httpx"))
 
 

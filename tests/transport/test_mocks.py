@@ -14,6 +14,7 @@ from llmengine import EngineConfig, NotMockedError
 from llmengine.mock import MockServer, Script
 
 with suppress(ImportError):  # before an inner run of pytest, which forgets what it has imported
+    import httpcore2  # noqa: F401
     import openai  # noqa: F401
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from llmengine.openai_sdk import (
     sdk_headers,
     without_key,
 )
-from llmengine.transport.mocks import mocked_clients, refuse_unmocked
+from llmengine.transport.loop import mocked_clients
+from llmengine.transport.mocks import refuse_unmocked
 from llmengine.types.errors import ConfigError, InvalidRequestError
 
 if TYPE_CHECKING:

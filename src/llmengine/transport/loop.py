@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import sys
 import threading
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from llmengine.transport.cold_start import Readiness
-from llmengine.transport.mocks import is_started_here, mocked_clients, refuse_unmocked
+from llmengine.transport.mocks import is_started_here, refuse_unmocked
 from llmengine.transport.policies import Pace, ServerQueue
 from llmengine.transport.registry import AUTO, BUILT_IN, transport_factory
 
@@ -24,6 +25,44 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from llmengine.transport.base import Transport
+
+
+# The methods that such tools replace, by client: (module, class, method).
+_METHODS = {
+    "httpx": (
+        ("httpcore", "AsyncConnectionPool", "handle_async_request"),
+        ("httpx", "AsyncHTTPTransport", "handle_async_request"),
+        ("httpx", "AsyncClient", "_transport_for_url"),
+    ),
+    "aiohttp": (("aiohttp", "ClientSession", "_request"),),
+    "httpx2": (
+        ("httpcore2", "AsyncConnectionPool", "handle_async_request"),
+        ("httpx2", "AsyncHTTPTransport", "handle_async_request"),
+        ("httpx2", "AsyncClient", "_transport_for_url"),
+    ),
+}
+
+
+def mocked_clients() -> dict[str, str]:
+    """The clients that are mocked now, each with the name of the tool that has replaced it."""
+    found = {}
+    for client, methods in _METHODS.items():
+        if client in sys.modules:
+            for package, class_name, method in methods:
+                owner = getattr(sys.modules.get(package), class_name, None)
+                if tool := _tool(getattr(owner, method, None), package):
+                    found[client] = tool
+                    break
+    return found
+
+
+def _tool(function: object, package: str) -> str:
+    """The package that has replaced a method of `package`; "" if the method is the original."""
+    mock = getattr(function, "mock", None)  # of unittest.mock, whose copies keep the module's name
+    replacement = function if mock is None else getattr(mock, "side_effect", None) or mock
+    module = getattr(replacement, "__module__", None) or package
+    root = module.partition(".")[0]
+    return "" if root == package else root.replace("_", "-")
 
 
 def transport_name(setting: str, url: str) -> str:

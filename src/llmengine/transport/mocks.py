@@ -1,4 +1,4 @@
-"""HTTP clients that a tool for tests, such as respx, has replaced, and what may still be sent.
+"""What may still be sent while a tool for tests, such as respx, has replaced an HTTP client.
 
 A user who mocks an HTTP client does not want a request to leave the process. So while a client is
 mocked, an engine sends only through a mocked client, or to a server that this process has started
@@ -7,7 +7,6 @@ itself, such as a `MockServer`, a recorder or a replayer. Every other request is
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -16,43 +15,6 @@ from llmengine.types.hosts import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-# The methods that such tools replace, by client: (module, class, method).
-_METHODS = {
-    "httpx": (
-        ("httpcore", "AsyncConnectionPool", "handle_async_request"),
-        ("httpx", "AsyncHTTPTransport", "handle_async_request"),
-        ("httpx", "AsyncClient", "_transport_for_url"),
-    ),
-    "aiohttp": (("aiohttp", "ClientSession", "_request"),),
-    "httpx2": (
-        ("httpcore2", "AsyncConnectionPool", "handle_async_request"),
-        ("httpx2", "AsyncHTTPTransport", "handle_async_request"),
-        ("httpx2", "AsyncClient", "_transport_for_url"),
-    ),
-}
-
-
-def mocked_clients() -> dict[str, str]:
-    """The clients that are mocked now, each with the name of the tool that has replaced it."""
-    found = {}
-    for client, methods in _METHODS.items():
-        if client in sys.modules:
-            for package, class_name, method in methods:
-                owner = getattr(sys.modules.get(package), class_name, None)
-                if tool := _tool(getattr(owner, method, None), package):
-                    found[client] = tool
-                    break
-    return found
-
-
-def _tool(function: object, package: str) -> str:
-    """The package that has replaced a method of `package`; "" if the method is the original."""
-    mock = getattr(function, "mock", None)  # of unittest.mock, whose copies keep the module's name
-    replacement = function if mock is None else getattr(mock, "side_effect", None) or mock
-    module = getattr(replacement, "__module__", None) or package
-    root = module.partition(".")[0]
-    return "" if root == package else root.replace("_", "-")
 
 
 def refuse_unmocked(client: str, mocks: Mapping[str, str], url: str) -> None:
