@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from llmengine.integrations.dspy import purge_dead_threads, to_lm
-from pytest_llmengine.plugin.options import cannot_open
+from pytest_llmengine.plugin.missing_engine import cannot_open
 from pytest_llmengine.targets import EngineMissing
 
 if TYPE_CHECKING:

@@ -17,15 +17,14 @@ from llmengine.types.file_names import file_name
 from pytest_llmengine.plugin.cassette_outcomes import is_guarded, watch, watch_network
 from pytest_llmengine.plugin.extensions import recording_config
 from pytest_llmengine.plugin.markers import NAME
-from pytest_llmengine.plugin.options import cannot_open
-from pytest_llmengine.plugin.run import pool
+from pytest_llmengine.plugin.missing_engine import cannot_open
 from pytest_llmengine.recording import CassetteError, CassetteNotFoundError
 from pytest_llmengine.recording.network import guarded
 from pytest_llmengine.targets import AlreadyRecorded, EngineMissing, Mode, TargetError, is_installed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import ExitStack
+    from contextlib import AbstractContextManager, ExitStack
 
     from llmengine import Engine
     from llmengine.mock import MockServer
@@ -97,37 +96,29 @@ class EngineOpener:
 
 
 def open_apart(
-    request: pytest.FixtureRequest,
-    stack: ExitStack,
-    name: str,
-    model: str | None,
-    api_key_env: str | None,
+    request: pytest.FixtureRequest, stack: ExitStack, opened: AbstractContextManager[Session]
 ) -> Session:
-    """A session for a fixture of its own, with a cassette that is open as long as the fixture is.
+    """Open a session for a fixture of its own, with a cassette that is open as long as it lives.
 
     A request that was not recorded fails the end of the fixture.
     """
-    config, engines = request.config, pool(request.config)
     path = f"{_cassette_path(request.node.nodeid) or 'session'}/{request.fixturename}"
     try:
-        session = stack.enter_context(engines.open_apart(name, model, api_key_env))
-        cassette = stack.enter_context(session.cassette(path, recording_config(config)))
+        session = stack.enter_context(opened)
     except TargetError as error:
-        raise _ended(config, error) from None
+        raise cannot_open(request.config, error) from None
+    try:
+        cassette = stack.enter_context(session.cassette(path, recording_config(request.config)))
+    except AlreadyRecorded as error:
+        raise pytest.skip.Exception(str(error)) from None
     except CassetteNotFoundError as error:
-        command = engines.open(name).record_command()
+        command = session.record_command()
         raise _failed(f"there is no cassette {error.path}; record it: {command}") from None
-    except (CassetteError, ConfigError) as error:
+    except (CassetteError, ConfigError, TargetError) as error:
         raise _failed(str(error)) from None
     if cassette is not None:
         stack.callback(_fail_on_unhandled, cassette, session)
     return session
-
-
-def _ended(config: pytest.Config, error: TargetError) -> BaseException:
-    if isinstance(error, AlreadyRecorded):
-        return pytest.skip.Exception(str(error))
-    return cannot_open(config, error)
 
 
 def _fail_on_unhandled(cassette: Cassette, session: Session) -> None:

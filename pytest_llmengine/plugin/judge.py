@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_llmengine.plugin.options import cannot_open
+from pytest_llmengine.plugin.missing_engine import cannot_open
 from pytest_llmengine.plugin.reporting import keep
 from pytest_llmengine.targets import TargetError, judge
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from pytest_llmengine.targets import Settings, TargetError
+    from pytest_llmengine.targets import Settings
 
 OptionKind = Literal["text", "list", "lines", "flag", "path", "seconds", "count"]
 
@@ -401,20 +401,6 @@ def settings_of(config: pytest.Config) -> Settings:
     values["fail_on"] = AnswerTier(values["fail_on"])
     values["limits"] = Limits(**values["limits"])
     return Settings(**values)
-
-
-def skips_missing(config: pytest.Config, error: TargetError) -> bool:
-    """Whether the tests of an engine are skipped because it is missing and the run says so."""
-    from pytest_llmengine.targets import EngineMissing  # noqa: PLC0415 - imported when used
-
-    return isinstance(error, EngineMissing) and chosen(config, MISSING) == "skip"
-
-
-def cannot_open(config: pytest.Config, error: TargetError) -> BaseException:
-    """The end of a test whose engine cannot be opened: a failure or a skip of one line."""
-    if skips_missing(config, error):
-        return pytest.skip.Exception(str(error))
-    return pytest.fail.Exception(str(error), pytrace=False)
 
 
 def _parsed(option: Option, text: str) -> Any:

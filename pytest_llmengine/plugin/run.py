@@ -22,6 +22,7 @@ from pytest_llmengine.plugin.markers import (
     fixtures_of,
     name_of,
 )
+from pytest_llmengine.plugin.missing_engine import skips_missing
 from pytest_llmengine.plugin.options import (
     ENGINE,
     LEVEL,
@@ -32,7 +33,6 @@ from pytest_llmengine.plugin.options import (
     chosen,
     given,
     settings_of,
-    skips_missing,
     values_of,
 )
 from pytest_llmengine.plugin.reporting import Recordings, Sources, Verdicts
