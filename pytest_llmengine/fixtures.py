@@ -68,7 +68,10 @@ def engine_fixture(
 
 
 def mock_server_fixture(*, scope: Scope = "function", **options: Any) -> Any:
-    """A fixture with a running `llmengine.mock.MockServer`; the options are those of the class."""
+    """A fixture with a running `llmengine.mock.MockServer`; the options are those of the class.
+
+    The end of the fixture fails if the server was not used as its replies were set.
+    """
 
     def server() -> Iterator[MockServer]:
         """A mock server of the project."""
@@ -76,6 +79,10 @@ def mock_server_fixture(*, scope: Scope = "function", **options: Any) -> Any:
 
         with MockServer(**options) as started:
             yield started
+            try:
+                started.assert_as_scripted()
+            except AssertionError as error:
+                raise pytest.fail.Exception(str(error), pytrace=False) from None
 
     return _fixture(server, scope, lambda _: "mock")
 

@@ -145,3 +145,22 @@ def test_key_of_a_fixture(
 
     keys = {call.headers.get("authorization") for call in upstream.calls}
     assert "Bearer sk-of-the-judge" in keys
+
+
+def test_reply_that_was_not_asked_for_fails_the_end_of_a_server(pytester: pytest.Pytester) -> None:
+    """The tests of a module use all replies of its server."""
+    pytester.makeconftest(
+        """
+        from llmengine.mock import Script
+        from pytest_llmengine.fixtures import mock_engine_fixture, mock_server_fixture
+
+        llm_server = mock_server_fixture(script=Script(replies=["Hi", "Bye"]), scope="module")
+        llm = mock_engine_fixture("llm_server", scope="module")
+        """
+    )
+    pytester.makepyfile("def test_it(llm): assert llm.generate('x')[0].finished")
+
+    result = pytester.runpytest_inprocess()
+
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*Bye*"])
