@@ -49,8 +49,8 @@ def engine_fixture(
         from pytest_llmengine.plugin.engines import open_apart  # noqa: PLC0415 - imported when used
 
         with ExitStack() as stack:
-            opened = run.pool(request.config).open_apart(name, model, api_key_env)
-            yield open_apart(request, stack, opened).engine
+            session = run.pool(request.config).open_apart(name, model, api_key_env)
+            yield open_apart(request, stack, session).engine
 
     if engine is not None:
 
