@@ -49,17 +49,18 @@ def test_programs_use_the_engine_of_the_run(
 
 
 def test_without_dspy_it_says_how_to_get_it(pytester: pytest.Pytester, server: MockServer) -> None:
-    """The test is skipped, and the reason has the command to install DSPy."""
+    """The test is skipped if the run says so, and the reason has the command to install DSPy."""
     if importlib.util.find_spec("dspy") is not None:
         pytest.skip("DSPy is here; run it where it is not: python -m pytest -n 2")
     pytester.makepyfile("def test_program(dspy_lm): pass")
 
     result = pytester.runpytest_subprocess(
         "-rs",
+        "--engine-missing=skip",
         "--engine=openai_compatible",
         f"--engine-url={server.base_url}",
         f"--engine-model={server.model}",
     )
 
     result.assert_outcomes(skipped=1)
-    result.stdout.fnmatch_lines("*DSPy is missing; run: pip install*")
+    result.stdout.fnmatch_lines("*DSPy is not installed; run: pip install*")
