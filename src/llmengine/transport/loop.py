@@ -47,12 +47,11 @@ def mocked_clients() -> dict[str, str]:
     """The clients that are mocked now, each with the name of the tool that has replaced it."""
     found = {}
     for client, methods in _METHODS.items():
-        if client in sys.modules:
-            for package, class_name, method in methods:
-                owner = getattr(sys.modules.get(package), class_name, None)
-                if tool := _tool(getattr(owner, method, None), package):
-                    found[client] = tool
-                    break
+        for package, class_name, method in methods:
+            owner = getattr(sys.modules.get(package), class_name, None)
+            if owner is not None and (tool := _tool(getattr(owner, method, None), package)):
+                found[client] = tool
+                break
     return found
 
 
