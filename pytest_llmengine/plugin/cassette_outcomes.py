@@ -6,6 +6,7 @@ a test that has not passed does not replace an earlier one.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.targets import Session
 
 _cassettes = pytest.StashKey[list[tuple["Session", "Cassette"]]]()
+_shared = pytest.StashKey[list[tuple[str, "Cassette"]]]()
 _guard = pytest.StashKey["Guard"]()
 _reported = pytest.StashKey[int]()
 
@@ -26,6 +28,19 @@ def watch(item: pytest.Item, session: Session, cassette: Cassette) -> None:
     """Register a cassette that a test has opened."""
     cassette.interrupted = True  # until there is a report of the test
     item.stash.setdefault(_cassettes, []).append((session, cassette))
+
+
+@contextmanager
+def shared(request: pytest.FixtureRequest, cassette: Cassette) -> Iterator[None]:
+    """Register the cassette of a fixture that several tests may use, for as long as it is open."""
+    entry = (str(request.fixturename), cassette)
+    cassette.interrupted = True
+    entries = request.config.stash.setdefault(_shared, [])
+    entries.append(entry)
+    try:
+        yield
+    finally:
+        entries.remove(entry)
 
 
 def watch_network(item: pytest.Item, guard: Guard) -> None:
@@ -40,13 +55,24 @@ def is_guarded(item: pytest.Item) -> bool:
 
 def note_outcome(item: pytest.Item, report: pytest.TestReport) -> None:
     """Tell the test's cassettes whether it passed; a failure says where the new answers are."""
-    if report.when == "teardown" or (report.when == "setup" and report.passed):
+    if report.when == "teardown":
         return
     expected = report.passed or hasattr(report, "wasxfail")
-    for _, cassette in item.stash.get(_cassettes, []):
-        cassette.interrupted, cassette.failed = False, not expected
+    goes_on = report.when == "setup" and report.passed
+    for cassette in _cassettes_of(item):
+        cassette.interrupted = goes_on
+        cassette.failed = cassette.failed or not expected
         if report.failed and cassette.not_replaced:
             report.sections.append(("Recording of the LLM engine", cassette.not_replaced))
+
+
+def _cassettes_of(item: pytest.Item) -> Iterator[Cassette]:
+    """The cassettes of the test, and those of the fixtures that it shares with other tests."""
+    yield from (cassette for _, cassette in item.stash.get(_cassettes, []))
+    names = getattr(item, "fixturenames", ())
+    for name, cassette in item.config.stash.get(_shared, []):
+        if name in names:
+            yield cassette
 
 
 def fail_on_unhandled(item: pytest.Item) -> None:

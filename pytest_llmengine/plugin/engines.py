@@ -14,7 +14,7 @@ import pytest
 from llmengine import EngineConfig
 from llmengine.types.errors import ConfigError
 from llmengine.types.file_names import file_name
-from pytest_llmengine.plugin.cassette_outcomes import is_guarded, watch, watch_network
+from pytest_llmengine.plugin.cassette_outcomes import is_guarded, shared, watch, watch_network
 from pytest_llmengine.plugin.extensions import recording_config
 from pytest_llmengine.plugin.markers import NAME
 from pytest_llmengine.plugin.missing_engine import cannot_open
@@ -100,7 +100,8 @@ def open_apart(
 ) -> Session:
     """Open a session for a fixture of its own, with a cassette that is open as long as it lives.
 
-    A request that was not recorded fails the end of the fixture.
+    A request that was not recorded fails the end of the fixture. After a failed test that uses the
+    fixture, an earlier recording stays as it is.
     """
     path = f"{_cassette_path(request.node.nodeid) or 'session'}/{request.fixturename}"
     try:
@@ -117,6 +118,7 @@ def open_apart(
     except (CassetteError, ConfigError, TargetError) as error:
         raise _failed(str(error)) from None
     if cassette is not None:
+        stack.enter_context(shared(request, cassette))
         stack.callback(_fail_on_unhandled, cassette, session)
     return session
 

@@ -102,7 +102,7 @@ class RecordCassette(Cassette):
             why = "the run failed"
         else:
             return ""
-        if not len(self):
+        if not self._exchanges:  # one that is being written now counts
             return f"{self.path} was not changed, because {why}"
         part = part_of(self.path)
         return (

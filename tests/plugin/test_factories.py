@@ -66,6 +66,27 @@ def test_unrecorded_request_of_a_wider_fixture_fails_the_run(pytester: pytest.Py
     replayed.stdout.fnmatch_lines(["*mock: to record *session/index.yaml again: pytest *"])
 
 
+def test_failed_test_of_a_wider_fixture_replaces_no_recording(pytester: pytest.Pytester) -> None:
+    """An earlier recording stays as it is, and the report names the new answers."""
+    pytester.makeconftest(_ENGINES)
+    test = """
+    def test_first(index): assert index.generate('{}')
+    def test_second(index): assert {}
+    """
+    pytester.makepyfile(test_it=test.format("Hello", True))
+    pytester.runpytest_inprocess("--engine=mock", "--engine-mode=all").assert_outcomes(passed=2)
+    file = pytester.path / "cassettes" / "mock" / "session" / "index.yaml"
+    recorded = file.read_bytes()
+    pytester.makepyfile(test_it=test.format("Bye", False))
+
+    result = pytester.runpytest_inprocess("--engine=mock", "--engine-mode=all")
+
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*index.yaml was not changed*index.yaml.part*"])
+    assert file.read_bytes() == recorded
+    assert b"Bye" in file.with_suffix(".yaml.part").read_bytes()
+
+
 def test_several_engines_in_a_session_fixture(pytester: pytest.Pytester) -> None:
     """The run's engine of a wide fixture is each of the engines in turn."""
     entries = "- {name: a, backend: mock, model: a}\n- {name: b, backend: mock, model: b}\n"
