@@ -417,7 +417,7 @@ def answers_by_default(backend: type[Backend]) -> bool:
             "GET", version or f"{base_of(endpoint)}/models", timeout=_SECONDS, trust_env=False
         ) as reply:
             return reply.is_success
-    except httpx.HTTPError:
+    except (httpx.HTTPError, AssertionError):  # respx refuses a request with an AssertionError
         return False
 
 

@@ -125,6 +125,16 @@ def test_mocks_of_httpx_beside(pytester: pytest.Pytester, fixtures: str, mock: s
     replayed.assert_outcomes(passed=1)
 
 
+def test_engine_that_is_opened_while_httpx_is_mocked(pytester: pytest.Pytester) -> None:
+    """The look at the default address asks the mock, and the message is that of any other test."""
+    pytester.makepyfile("def test_it(respx_mock, llmengine_use): llmengine_use('ollama')")
+
+    result = pytester.runpytest_inprocess("--engine-missing=skip", "-rs")
+
+    result.assert_outcomes(skipped=1)
+    result.stdout.fnmatch_lines(["*Live: nothing answers at*"])
+
+
 def test_workers_without_an_engine(hello: pytest.Pytester) -> None:
     """A wrong name fails the tests of workers with one line, not the workers."""
     hello.makeini("[pytest]\nllmengine_engine = nope\n")
