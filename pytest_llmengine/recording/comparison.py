@@ -14,7 +14,7 @@ from pytest_llmengine.contract.outcomes import shortened
 from pytest_llmengine.recording.answer_value import answer_value, is_stream, media_type
 from pytest_llmengine.recording.json_path import JSONPath, replaced
 from pytest_llmengine.recording.transcript import AnswerContent
-from pytest_llmengine.recording.volatile import VOLATILE_PATHS
+from pytest_llmengine.recording.volatile import VOLATILE_PATHS, is_volatile_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -47,26 +47,6 @@ class AnswerTier(StrEnum):
 # The id of an earlier answer, to which the live server has given another id, is volatile too.
 _VOLATILE = VOLATILE_PATHS + tuple(
     JSONPath.parse(path) for path in ("$.previous_response_id", "$.response.previous_response_id")
-)
-# Headers that differ in every answer, or that only describe the body. Those whose names end in -ms,
-# and those of rate limits, do too.
-_VOLATILE_HEADERS = frozenset(
-    {
-        "age",
-        "cf-cache-status",
-        "cf-ray",
-        "connection",
-        "content-length",
-        "date",
-        "etag",
-        "expires",
-        "last-modified",
-        "request-id",
-        "server-timing",
-        "transfer-encoding",
-        "x-process-time",
-        "x-request-id",
-    }
 )
 _TIER_TEXTS = {
     AnswerTier.IDENTICAL: "is identical",
@@ -289,12 +269,8 @@ def _changes(recorded: RecordedAnswer, other: RecordedAnswer) -> Iterator[str]:
         yield f"closed early by: {recorded.cut or 'no one'} became {other.cut or 'no one'}"
     old, new = dict(recorded.headers), dict(other.headers)
     for name in sorted(old):  # a recorder may have dropped those that are only new
-        if not _is_volatile_header(name) and old.get(name) != new.get(name):
+        if not is_volatile_header(name) and old.get(name) != new.get(name):
             yield f"header {name}: {_said(old, name)} became {_said(new, name)}"
-
-
-def _is_volatile_header(name: str) -> bool:
-    return name in _VOLATILE_HEADERS or name.endswith("-ms") or "ratelimit" in name
 
 
 def _differences(old: Any, new: Any, path: str = "") -> Iterator[str]:

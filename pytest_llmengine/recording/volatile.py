@@ -62,11 +62,18 @@ _OTHERS = _parsed(
     "$..timings",  # llama.cpp
 )
 VOLATILE_PATHS = _IDS + _OTHERS
+# Headers that differ in every answer, or that only describe the body.
 _VOLATILE_HEADERS = re.compile(
-    r"(?:.*-)?request-id|x-ratelimit-.*|anthropic-ratelimit-.*|content-length|last-modified|etag"
+    r"(?:.*-)?request-id|.*ratelimit.*|.*-ms|cf-ray|cf-cache-status|date|age|expires|etag"
+    r"|last-modified|content-length|transfer-encoding|connection|server-timing|x-process-time"
 )
 # A shorter id may be a word of a text, so it is not replaced.
 _ID = re.compile(r"[\w.:~+-]{8,}")
+
+
+def is_volatile_header(name: str) -> bool:
+    """Whether a header of an answer, by its name in lower case, differs in every recording."""
+    return _VOLATILE_HEADERS.fullmatch(name) is not None
 
 
 def keep_unchanged(
@@ -129,7 +136,7 @@ def _ids_if_same(
 
 def _stable(answer: RecordedAnswer) -> list[tuple[str, str]]:
     """The headers that do not differ in every recording."""
-    return sorted(pair for pair in answer.headers if not _VOLATILE_HEADERS.fullmatch(pair[0]))
+    return sorted(pair for pair in answer.headers if not is_volatile_header(pair[0]))
 
 
 def _changed_texts(new: list[str], old: list[str]) -> Iterator[tuple[str, str]]:
