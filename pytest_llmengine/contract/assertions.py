@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pytest_llmengine.contract.facts import STOP_DROPPED, either
+from pytest_llmengine.contract.facts import REFUSED_IN_STREAM, STOP_DROPPED, either
 from pytest_llmengine.contract.outcomes import (
     Refused,
     Unmeasured,
@@ -84,10 +84,13 @@ def _spell(path: tuple[str | int, ...]) -> str:
 def rejected(reply: Reply, what: str, *, fact: str = "") -> None:
     """Expect a 400 or 422 with a message; after a 200 the check ends as ignored.
 
-    A 422 refuses the request in words as well; ``err.status`` is the one rule about the status.
-    ``fact`` is the cause of a 200; rules that say the same of ``what`` have one cause without it.
+    A 422 refuses the request in words as well; ``err.status`` is the one rule about the status. An
+    error in a stream that has begun with a 200 fails. ``fact`` is the cause of a 200; rules that
+    say the same of ``what`` have one cause without it.
     """
     reply.expect_judged()
+    in_stream = f"{what} was refused in a stream with the status 200: {quote(reply.stream_error)}"
+    expect(not reply.stream_error, in_stream, fact=REFUSED_IN_STREAM)
     expect_effect(
         not reply.ok,
         f"{what} was accepted with 200: {quote(reply.text)}",

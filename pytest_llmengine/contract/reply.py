@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -19,6 +20,7 @@ _OF_THE_CLIENT = frozenset(
         httpx.codes.TOO_MANY_REQUESTS,
     }
 )
+_PLURAL = re.compile(r"(# (?:\w+ )?\w+)s(?=:)")  # "2 validation errors:" and "1 validation error:"
 _OF_THE_ROUTE = frozenset({httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED})
 _SEVERAL = 4  # words; shorter messages, such as "Internal server error", have many causes
 
@@ -126,6 +128,7 @@ class Reply:
         """
         message = kind_of(self.error_message).partition("{")[0].strip()
         message = message.replace(AND, ", ").replace(OR, ", ")  # it is one cause
+        message = _PLURAL.sub(r"\1", message)
         if self.status >= httpx.codes.INTERNAL_SERVER_ERROR and not message:
             return ""
         is_shared = len(message.split()) >= _SEVERAL and self.status not in _OF_THE_ROUTE
@@ -146,6 +149,11 @@ class Reply:
     def events(self) -> list[Event]:
         """The server-sent events of the body, without comments."""
         return list(parse_events(self.body))
+
+    @property
+    def stream_error(self) -> str:
+        """The first event of a stream that holds an error, or ""."""
+        return next((e.data for e in self.events if _holds_error(e.data)), "") if self.ok else ""
 
     def objects(self) -> list[dict[str, Any]]:
         """The JSON objects of a stream in order, without ``[DONE]``.
@@ -196,6 +204,14 @@ class Reply:
         """A failure whose cause is the same for each reply that is broken in this way."""
         shown = "" if text is None else f": {quote(text)}"
         return Fail(f"{self._name}: {what}{shown}", fact=f"{self._name}: {what}")
+
+
+def _holds_error(event: str) -> bool:
+    try:
+        value = json.loads(event)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and bool(value.get("error"))
 
 
 @dataclass(frozen=True, slots=True)

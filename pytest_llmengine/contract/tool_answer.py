@@ -327,7 +327,7 @@ class CallCount:
         Unmeasured if fewer than `at_least` calls came.
         """
         if self.calls < at_least:
-            raise Unmeasured(f"this model cannot show it: {self.calls} of {at_least} calls came")
+            raise Unmeasured(f"{self.calls} whole calls came, and at least {at_least} are needed")
         for name in promised:
             reason = f"{name} in {self.rate(name)}, such as {quote(self.example)}"
             if name == WRONG_SCHEMA:

@@ -228,7 +228,7 @@ class ContractReport:
             if known and all(known):
                 found[record.id] = known[0][0]
             for shown, *_ in parts:
-                causes.setdefault(shown, record.id)
+                causes.setdefault(shown, found.get(record.id, record.id))
         return found
 
     @property

@@ -79,7 +79,7 @@ def test_a_body_that_is_not_an_object_fails(body: bytes) -> None:
         (500, "", ""),
         (404, "The route was not found here", "POST /x: 404 The route was not found here"),
         (400, "Bad request", "POST /x: 400 Bad request"),
-        (500, "No images with 7 pixels: {1}", "500 No images with # pixels:"),
+        (500, "No images with 7 pixels: {1}", "500 No images with # pixel:"),
     ],
 )
 def test_routes_share_the_cause_of_a_message_of_several_words(

@@ -140,7 +140,7 @@ def test_a_model_that_calls_nothing_shows_nothing() -> None:
     result = _run(check, silent)
     assert (result.outcome, result.reason) == (
         Outcome.UNMEASURED,
-        "this model cannot show it: 0 of 3 calls came",
+        "0 whole calls came, and at least 3 are needed",
     )
 
 

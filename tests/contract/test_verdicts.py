@@ -116,6 +116,18 @@ VERDICTS: dict[str, tuple[str, Behaviour, Outcome, str]] = {
         Outcome.IGNORED,
         "the text is the same as with frequency_penalty=-2",
     ),
+    "a limit that is refused in the stream": (
+        "chat.max_tokens.zero_negative",
+        _mutant("chat.stream.error.before_first_byte", "a 200 first"),
+        Outcome.FAIL,
+        "max_tokens=-5 was refused in a stream with the status 200",
+    ),
+    "a role without a usage": (
+        "chat.roles.unknown",
+        replace(innocent.NO_USAGE, without_rules=frozenset({"chat.roles.unknown"})),
+        Outcome.UNMEASURED,
+        "the answer has no usage",
+    ),
     "thinking without a temperature": (
         "messages.thinking",
         _refusing("temperature", "/v1/messages"),

@@ -105,7 +105,9 @@ def roles_unknown(target: Target) -> None:
     full_text(plain)
     reply = target.chat([{"role": "wizard", "content": "Say hello."}], max_tokens=1)
     fact = "the role wizard is accepted"
-    if reply.ok and plain.get("usage"):
+    if reply.ok and not plain.get("usage"):
+        raise Unmeasured("the answer has no usage, which would show whether the message was read")
+    if reply.ok:
         before, after = (usage(body, "prompt_tokens") for body in (plain, reply.success()))
         sizes = f"the prompt has {after} tokens, and {before} with the role user"
         dropped = f"a message of the role wizard was dropped: {sizes}"
@@ -209,7 +211,8 @@ def penalties_range(target: Target) -> None:
         measure = TextChanges({name: value}, {name: opposite, "max_tokens": 32}, words=12)
         measure(Asker(target, chat), name)
     beyond = ", ".join(f"{name}={value}" for name, value in accepted)
-    expect_strict(not accepted, f"{beyond} were accepted, and have an effect")
+    shown = f"{beyond} were accepted, and the text is another one than with the opposite limit"
+    expect_strict(not accepted, shown)
 
 
 def _accepts(target: Target, name: str, value: float) -> bool:

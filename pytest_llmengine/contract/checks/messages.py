@@ -322,7 +322,7 @@ def _ask_tools(target: Target, choice: object, prompt: str = ASK_WEATHER) -> JSO
 
 @rule("messages.tool_choice.none", level=REQUIRED, tier=CORE, source=TOOL_USE, needs=TOOLS)
 def choice_none(target: Target) -> None:
-    """tool_choice none gives no tool_use, though the prompt asks for one.
+    """tool_choice none gives no tool_use and none of its markup, if the prompt asks for one.
 
     Clients that want a summary at the end of an agent's work get another call instead.
     """

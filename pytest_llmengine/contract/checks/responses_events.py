@@ -130,7 +130,7 @@ def _sums(kind: str, target: Target) -> None:
             joined[place] += pick(event, str, "delta")
         else:
             done[place] = pick(event, str, field)
-    expect(done, "no event has a whole text", fact=NO_WHOLES)
+    expect(done, "no done event of a text or of arguments has come", fact=NO_WHOLES)
     for (item_id, family, index), whole in done.items():
         text = joined[item_id, family, index]
         expect(text == whole, f"{family}: the deltas are {text!r}, the whole is {whole!r}")

@@ -83,11 +83,16 @@ def _answer(feature: SchemaFeature, target: Target, seed: int) -> object:
         reason = f"a schema is accepted, and the answer is not JSON: {quote(text)}"
         raise Ignored(reason, fact=FORMAT_DROPPED)
     if feature.is_broken_by(value):
-        reason = f"{feature.feature} is accepted and not enforced: {quote(text)}"
+        what = _BROKEN.get(feature.feature, feature.feature)
+        reason = f"{what} is accepted and not enforced: {quote(text)}"
         raise Ignored(reason, fact=_cause(feature, target))
     if not feature.fits(value):
         raise Unmeasured(f"the answer breaks another part of the schema: {quote(text)}")
     return value
+
+
+# Where a server may enforce a part of a feature, the part that the answer breaks.
+_BROKEN = {"oneOf": "that only one choice of oneOf fits"}
 
 
 def _ask(feature: SchemaFeature, target: Target, seed: int, schema: dict[str, Any] | None) -> Reply:

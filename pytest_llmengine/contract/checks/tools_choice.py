@@ -198,7 +198,7 @@ BOTH_WAYS = (
         REQUIRED,
         CORE,
         f"{SPEC}: none",
-        "tool_choice none gives text and no call{}, though the prompt asks for one.",
+        "tool_choice none gives text without a call or its markup{}, if the prompt asks for one.",
         _NONE,
     ),
     (
