@@ -117,6 +117,14 @@ def test_a_verdict_may_have_several_causes(
     assert told.follows == ({checks[2].id: checks[0].id} if follows else {})
 
 
+def test_what_follows_names_a_finding(report: ContractReport) -> None:
+    """The cause is a verdict that follows from no other, also through one that does."""
+    first, second, third, *rest = report.checks
+    facts = zip((first, second, third), ("a", "b | a", "b"), strict=True)
+    told = replace(report, checks=(*(replace(c, fact=f) for c, f in facts), *rest))
+    assert told.follows == {second.id: first.id, third.id: first.id}
+
+
 def test_json_can_be_read_back(report: ContractReport) -> None:
     """The checks of a JSON report are records again."""
     rows = json.loads(to_json(report))["checks"]
