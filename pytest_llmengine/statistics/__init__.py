@@ -1,0 +1,27 @@
+"""Statistical tests with known error rates, as pure functions of plain values."""
+
+from pytest_llmengine.statistics.family import holm
+from pytest_llmengine.statistics.looks import LookHistory
+from pytest_llmengine.statistics.power import fewest_changed, smallest_rate, smallest_shift
+from pytest_llmengine.statistics.two_sample import (
+    PermutationResult,
+    Stratum,
+    logprob_distance,
+    permutation_test,
+    stratum_of,
+    value_distance,
+)
+
+__all__ = [
+    "LookHistory",
+    "PermutationResult",
+    "Stratum",
+    "fewest_changed",
+    "holm",
+    "logprob_distance",
+    "permutation_test",
+    "smallest_rate",
+    "smallest_shift",
+    "stratum_of",
+    "value_distance",
+]

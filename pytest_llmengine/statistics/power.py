@@ -1,0 +1,90 @@
+"""The smallest change that a test finds, so that "the same" says what it excludes."""
+
+from __future__ import annotations
+
+import random
+from math import comb
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+POWER = 0.95
+_STEPS = 40  # of a bisection; the rest is far below what is printed
+_SHIFT_STEPS = 10
+
+
+def fewest_changed(baseline: int, candidate: int, alpha: float) -> int | None:
+    """How many of the candidate's units must differ for a p-value of at most alpha.
+
+    All of the baseline's units are equal. The candidate's others are equal to them, and those that
+    differ are equal to each other. This is Fisher's exact test, two-sided in the difference of the
+    two shares, which is how `permutation_test` orders these arrangements. None if even a
+    candidate that differs in every unit is not found.
+    """
+    return next(
+        (
+            changed
+            for changed in range(1, candidate + 1)
+            if _p_value(changed, baseline, candidate) <= alpha
+        ),
+        None,
+    )
+
+
+def _p_value(changed: int, baseline: int, candidate: int) -> float:
+    observed = changed / candidate
+    ways = sum(
+        comb(candidate, here) * comb(baseline, changed - here)
+        for here in range(changed + 1)
+        if abs(here / candidate - (changed - here) / baseline) >= observed - 1e-12
+    )
+    return ways / comb(baseline + candidate, changed)
+
+
+def smallest_rate(size: int, fewest: int, power: float = POWER) -> float | None:
+    """The smallest rate of changed units with which a test that needs ``fewest`` finds a change.
+
+    The candidate has ``size`` units, each of which changes with this rate, so their number is
+    binomial. None if there are fewer units than the test needs.
+    """
+    if fewest > size:
+        return None
+    low, high = 0.0, 1.0
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _at_least(fewest, size, middle) >= power else (middle, high)
+    return high
+
+
+def _at_least(fewest: int, size: int, rate: float) -> float:
+    """The chance that a binomial number is at least this."""
+    return 1 - sum(comb(size, k) * rate**k * (1 - rate) ** (size - k) for k in range(fewest))
+
+
+def smallest_shift(
+    is_found: Callable[[float, random.Random], bool],
+    largest: float,
+    *,
+    runs: int = 100,
+    power: float = POWER,
+    seed: int = 0,
+) -> float | None:
+    """The smallest shift that is found in the given share of simulated runs, by bisection.
+
+    ``is_found`` makes a candidate with this shift from the source of chance, and tests it. Every
+    shift is tried with the same chances, so that a larger shift is not missed by bad luck. The
+    answer is exact to a thousandth of ``largest``. None if not even ``largest`` is found.
+    """
+
+    def is_seen(shift: float) -> bool:
+        chances = (random.Random(f"{seed} {run}") for run in range(runs))  # noqa: S311  # nosec B311 - repeatable
+        return sum(is_found(shift, chance) for chance in chances) >= power * runs
+
+    if not is_seen(largest):
+        return None
+    low, high = 0.0, largest
+    for _ in range(_SHIFT_STEPS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_seen(middle) else (middle, high)
+    return high

@@ -1,0 +1,199 @@
+"""A two-sample permutation test for every kind of evidence about a model.
+
+The test compares units of a baseline with units of a candidate. A unit is what may change places
+if both are the same: one answer, one round over all prompts, or one session. The answers within a
+unit may depend on each other in any way, so a round protects against noise that all its prompts
+share, and a session against noise that all its rounds share.
+
+A kind of evidence is a distance between two units: `logprob_distance` for log-probabilities,
+`value_distance` for texts, token ids, finish reasons and everything else that is equal or not.
+
+The statistic is the energy distance between the two samples (Székely and Rizzo, "Energy
+statistics", 2013). The p-value is exact if there are few arrangements of the units. Else it is
+``(1 + hits) / (1 + draws)`` over random arrangements, which is valid for any number of draws
+(Phipson and Smyth, "Permutation p-values should never be zero", 2010).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import combinations, starmap
+from math import comb, fsum, prod
+from operator import add
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+Unit = TypeVar("Unit")
+Logprobs = Mapping[str, float]
+"""The likeliest tokens at one position, with their log-probabilities."""
+
+ROUNDING = 1e-4
+"""Differences of log-probabilities up to this may be rounding of float32, and count as none."""
+CAP = 1.0
+"""Larger differences of one log-probability count as this, so that no token outweighs the rest."""
+
+DRAWS = 9_999
+_SAME = 1e-12  # of all distances; statistics that differ only by rounding are ties
+
+
+def value_distance(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:
+    """The number of prompts for which two units have other values."""
+    return float(sum(x != y for x, y in zip(one, other, strict=True)))
+
+
+def logprob_distance(one: Sequence[Logprobs], other: Sequence[Logprobs]) -> float:
+    """The mean difference of log-probabilities, added up over the prompts.
+
+    A server shows only its likeliest tokens. A token that is in one list only counts as if the
+    other list had it with its lowest log-probability, as in logprob tracking (Chauvin and others,
+    arXiv 2512.03816).
+    """
+    return fsum(starmap(_difference, zip(one, other, strict=True)))
+
+
+def _difference(one: Logprobs, other: Logprobs) -> float:
+    tokens = one.keys() | other.keys()
+    if not one or not other:
+        return CAP if tokens else 0.0
+    lowest, lowest_other = min(one.values()), min(other.values())
+    # Sets of strings have another order in every process; fsum gives the same sum in any order.
+    return fsum(
+        _counted(one.get(token, lowest), other.get(token, lowest_other)) for token in tokens
+    ) / len(tokens)
+
+
+def _counted(one: float, other: float) -> float:
+    difference = abs(one - other)
+    return 0.0 if difference <= ROUNDING else min(difference, CAP)
+
+
+@dataclass(frozen=True, slots=True)
+class Stratum:
+    """Units that may change places with each other, as the distances between them.
+
+    The first ``baseline`` units are the baseline's, the others the candidate's.
+    """
+
+    distances: Sequence[Sequence[float]]
+    baseline: int
+
+    def __post_init__(self) -> None:
+        if not 0 < self.baseline < len(self.distances):
+            raise ValueError(
+                f"{self.baseline} of {len(self.distances)} units belong to the baseline; both "
+                "samples need one at least"
+            )
+
+    @property
+    def units(self) -> int:
+        """The number of units of both samples."""
+        return len(self.distances)
+
+    @property
+    def candidate(self) -> int:
+        """The number of units of the candidate."""
+        return self.units - self.baseline
+
+    @property
+    def arrangements(self) -> int:
+        """In how many ways the units can be divided into two samples of these sizes."""
+        return comb(self.units, self.candidate)
+
+
+def stratum_of(
+    baseline: Sequence[Unit], candidate: Sequence[Unit], distance: Callable[[Unit, Unit], float]
+) -> Stratum:
+    """The stratum of these units."""
+    units = [*baseline, *candidate]
+    rows = [[0.0] * len(units) for _ in units]
+    for i, j in combinations(range(len(units)), 2):
+        rows[i][j] = rows[j][i] = distance(units[i], units[j])
+    return Stratum(rows, len(baseline))
+
+
+@dataclass(frozen=True, slots=True)
+class PermutationResult:
+    """The outcome of a permutation test.
+
+    ``statistic`` is the energy distance, which is 0 if the samples are equal. ``arrangements`` is
+    the number of arrangements that were compared, the observed one included. It is ``exact`` if
+    these are all that exist.
+    """
+
+    p_value: float
+    statistic: float
+    arrangements: int
+    exact: bool
+
+
+def permutation_test(
+    strata: Sequence[Stratum], *, draws: int = DRAWS, seed: int = 0
+) -> PermutationResult:
+    """Test whether baseline and candidate have the same distribution within each stratum.
+
+    One stratum of rounds tests prompts that depend on each other. One stratum per prompt tests
+    prompts that do not, and needs fewer answers: with four equal answers of the baseline and one of
+    the candidate per prompt, three other answers have a p-value of 0.008.
+    """
+    # Strata of equal units have the energy 0 in every arrangement.
+    varied = [energy for energy in map(_Energy, strata) if energy.total]
+    observed = fsum(energy.of(energy.observed) for energy in varied)
+    least = observed - _SAME * sum(energy.total for energy in varied)
+    total = prod(energy.stratum.arrangements for energy in varied)
+    exact = total <= draws + 1
+    if exact:
+        sums = reduce(_all_sums, (energy.all() for energy in varied), [0.0])
+        return PermutationResult(sum(s >= least for s in sums) / total, observed, total, exact)
+    chance = random.Random(seed)  # noqa: S311  # nosec B311 - repeatable on purpose
+    drawn = [0.0] * draws
+    for energy in varied:
+        drawn = list(map(add, drawn, energy.drawn(draws, chance)))
+    p_value = (1 + sum(s >= least for s in drawn)) / (1 + draws)
+    return PermutationResult(p_value, observed, draws + 1, exact)
+
+
+def _all_sums(some: Sequence[float], others: Sequence[float]) -> list[float]:
+    return [one + other for one in some for other in others]
+
+
+class _Energy:
+    """The energy distance between the samples of a stratum, for any choice of the candidate's units.
+
+    All pairs of units are added up once, so a choice costs only the pairs of the candidate.
+    """
+
+    def __init__(self, stratum: Stratum) -> None:
+        self.stratum = stratum
+        self.observed = tuple(range(stratum.baseline, stratum.units))
+        self.sums = [fsum(row) for row in stratum.distances]
+        self.total = fsum(self.sums) / 2
+
+    def of(self, chosen: Sequence[int]) -> float:
+        """The energy distance if the candidate has these units, weighted by the sizes."""
+        rows, stratum = self.stratum.distances, self.stratum
+        n, m = stratum.baseline, stratum.candidate
+        within = sum(rows[i][j] for i, j in combinations(chosen, 2))
+        across = sum(self.sums[i] for i in chosen) - 2 * within
+        rest = self.total - within - across
+        return (2 * across - 2 * within * n / m - 2 * rest * m / n) / (n + m)
+
+    def all(self) -> list[float]:
+        """The energies of all choices."""
+        return [self.of(chosen) for chosen in self._choices()]
+
+    def drawn(self, draws: int, chance: random.Random) -> Iterator[float]:
+        """The energies of random choices."""
+        if self.stratum.arrangements <= draws:
+            yield from chance.choices(self.all(), k=draws)
+            return
+        units, m = range(self.stratum.units), self.stratum.candidate
+        for _ in range(draws):
+            yield self.of(chance.sample(units, m))
+
+    def _choices(self) -> Iterator[tuple[int, ...]]:
+        return combinations(range(self.stratum.units), self.stratum.candidate)
