@@ -1,11 +1,12 @@
 """Statistical tests with known error rates, as pure functions of plain values."""
 
 from pytest_llmengine.statistics.family import holm
-from pytest_llmengine.statistics.looks import LookHistory
+from pytest_llmengine.statistics.looks import LookHistory, Reference
 from pytest_llmengine.statistics.power import fewest_changed, smallest_rate, smallest_shift
 from pytest_llmengine.statistics.two_sample import (
     PermutationResult,
     Stratum,
+    energy_distance,
     logprob_distance,
     permutation_test,
     stratum_of,
@@ -15,7 +16,9 @@ from pytest_llmengine.statistics.two_sample import (
 __all__ = [
     "LookHistory",
     "PermutationResult",
+    "Reference",
     "Stratum",
+    "energy_distance",
     "fewest_changed",
     "holm",
     "logprob_distance",

@@ -20,18 +20,66 @@ the capital.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from math import exp, log
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from pytest_llmengine.statistics.two_sample import energy_distance, mean_distance
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-POWERS = (0.05, 0.2, 0.5)
-"""The bets, by how much they favour the highest rank; smaller powers do so more."""
+Unit = TypeVar("Unit")
+
+TOLERANCE = 2.0
+"""How much further from the baseline a look may be than the baseline's own furthest session."""
+
+TOPS = (0.02, 0.1, 0.3)
+"""The bets: each wins if a score is among this share of the highest."""
+KEPT = 0.2
+"""The share of each bet that is not lost if it does not win."""
 AWAKE = 0.5
 """The share of the capital that bets from the first look."""
-JUMP = 0.002
+JUMP = 0.001
 """The share that begins to bet, and the share that stops, at each look."""
+
+
+class Reference(Generic[Unit]):
+    """The part of a baseline that looks are compared with, as sessions of rounds.
+
+    ``tolerance`` is the energy distance up to which a session counts as the same. If it is not
+    given, it is `TOLERANCE` times the largest distance of one of these sessions from the others.
+    It has a purpose if sessions are not exchangeable, since the load of a server drifts from
+    night to night: as long as the baseline was recorded under loads as different as those to come,
+    all scores are 0, and equal scores are no evidence.
+    """
+
+    def __init__(
+        self,
+        sessions: Sequence[Sequence[Unit]],
+        distance: Callable[[Unit, Unit], float],
+        tolerance: float | None = None,
+    ) -> None:
+        if len(sessions) < 2:  # noqa: PLR2004 - else there is nothing to compare
+            raise ValueError("a reference needs two sessions at least")
+        self.distance = distance
+        self.rounds = [unit for session in sessions for unit in session]
+        self._within = mean_distance(self.rounds, self.rounds, distance)
+        if tolerance is None:
+            tolerance = TOLERANCE * max(_from_others(sessions, distance))
+        self.tolerance = tolerance
+
+    def score(self, session: Sequence[Unit]) -> float:
+        """How much further than the tolerance a session is from the reference."""
+        within = self._within + mean_distance(session, session, self.distance)
+        far = 2 * mean_distance(self.rounds, session, self.distance) - within
+        return max(0.0, far - self.tolerance)
+
+
+def _from_others(
+    sessions: Sequence[Sequence[Unit]], distance: Callable[[Unit, Unit], float]
+) -> Iterator[float]:
+    for n, session in enumerate(sessions):
+        others = [unit for m, other in enumerate(sessions) if m != n for unit in other]
+        yield energy_distance(session, others, distance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +93,7 @@ class LookHistory:
 
     scores: tuple[float, ...]
     asleep: float = 1 - AWAKE
-    awake: tuple[float, ...] = (AWAKE / len(POWERS),) * len(POWERS)
+    awake: tuple[float, ...] = (AWAKE / len(TOPS),) * len(TOPS)
     highest: float = 1.0
 
     @classmethod
@@ -65,10 +113,10 @@ class LookHistory:
     def look(self, score: float) -> Self:
         """The history with one more look."""
         rank, scores = self.rank(score), (*self.scores, score)
-        woken, slept = JUMP * self.asleep / len(POWERS), JUMP * sum(self.awake)
+        woken, slept = JUMP * self.asleep / len(TOPS), JUMP * sum(self.awake)
         awake = tuple(
-            ((1 - JUMP) * capital + woken) * payoff(rank, len(scores), power)
-            for capital, power in zip(self.awake, POWERS, strict=True)
+            ((1 - JUMP) * capital + woken) * payoff(rank, len(scores), top)
+            for capital, top in zip(self.awake, TOPS, strict=True)
         )
         asleep = (1 - JUMP) * self.asleep + slept
         highest = max(self.highest, asleep + sum(awake))
@@ -89,12 +137,11 @@ class LookHistory:
         return cls(**{**known, "scores": tuple(row["scores"]), "awake": tuple(row["awake"])})
 
 
-def payoff(rank: int, units: int, power: float) -> float:
-    """What one unit of capital becomes if a look has this rank among so many units.
+def payoff(rank: int, units: int, top: float) -> float:
+    """What one unit of capital becomes if a score has this rank among so many.
 
-    The mean over all ranks is 1. The payoff is the mean of ``power * p ** (power - 1)`` over the
-    p-values that the rank stands for (Shafer and others, "Test martingales, Bayes factors and
-    p-values", 2011).
+    The mean over all ranks is 1. A rank at the border wins in part, as much of the share as it
+    covers.
     """
-    below = exp(power * log((rank - 1) / units)) if rank > 1 else 0.0
-    return units * (exp(power * log(rank / units)) - below)
+    covered = min(rank / units, top) - min((rank - 1) / units, top)
+    return KEPT + (1 - KEPT) * units * covered / top

@@ -20,7 +20,7 @@ import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import combinations, starmap
+from itertools import combinations, product, starmap
 from math import comb, fsum, prod
 from operator import add
 from typing import TYPE_CHECKING, TypeVar
@@ -116,6 +116,24 @@ def stratum_of(
     return Stratum(rows, len(baseline))
 
 
+def mean_distance(
+    some: Sequence[Unit], others: Sequence[Unit], distance: Callable[[Unit, Unit], float]
+) -> float:
+    """The mean distance between a unit of one sample and a unit of the other."""
+    return fsum(starmap(distance, product(some, others))) / (len(some) * len(others))
+
+
+def energy_distance(
+    one: Sequence[Unit], other: Sequence[Unit], distance: Callable[[Unit, Unit], float]
+) -> float:
+    """The energy distance between two samples, which is 0 if they are equal.
+
+    It is twice the mean distance across the samples, without the mean distance within each.
+    """
+    within = mean_distance(one, one, distance) + mean_distance(other, other, distance)
+    return 2 * mean_distance(one, other, distance) - within
+
+
 @dataclass(frozen=True, slots=True)
 class PermutationResult:
     """The outcome of a permutation test.
@@ -162,7 +180,7 @@ def _all_sums(some: Sequence[float], others: Sequence[float]) -> list[float]:
 
 
 class _Energy:
-    """The energy distance between the samples of a stratum, for any choice of the candidate's units.
+    """The energy distance between the samples of a stratum, for any arrangement of its units.
 
     All pairs of units are added up once, so a choice costs only the pairs of the candidate.
     """

@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from pytest_llmengine.statistics import LookHistory
-from pytest_llmengine.statistics.looks import POWERS, payoff
+from pytest_llmengine.statistics import LookHistory, Reference, energy_distance
+from pytest_llmengine.statistics.looks import TOPS, payoff
 
 ALPHA = 0.01
 CALIBRATION = 20
@@ -26,13 +26,13 @@ def noise(chance: random.Random, size: int) -> list[float]:
     return [chance.paretovariate(1.0) for _ in range(size)]
 
 
-@pytest.mark.parametrize("power", POWERS)
+@pytest.mark.parametrize("top", TOPS)
 @pytest.mark.parametrize("units", [1, 2, 21, 400])
-def test_a_bet_is_fair(power: float, units: int) -> None:
+def test_a_bet_is_fair(top: float, units: int) -> None:
     """Over all ranks it neither wins nor loses, and a higher rank wins more."""
-    payoffs = [payoff(rank, units, power) for rank in range(1, units + 1)]
+    payoffs = [payoff(rank, units, top) for rank in range(1, units + 1)]
     assert sum(payoffs) / units == pytest.approx(1.0)
-    assert payoffs == sorted(payoffs, reverse=True)
+    assert payoffs == pytest.approx(sorted(payoffs, reverse=True))
 
 
 def test_series_without_a_change_raise_few_alarms() -> None:
@@ -65,6 +65,39 @@ def test_a_change_is_found_within_two_weeks(year: int) -> None:
     history = nights(history, [1e6 + score for score in noise(chance, 14)])
     assert history.is_changed(ALPHA)
     assert nights(history, noise(chance, 30)).is_changed(ALPHA)
+
+
+SESSIONS = [[0.0, 0.1], [0.2, 0.3], [0.1, 0.4]]
+
+
+def distance(one: float, other: float) -> float:
+    """The distance between two rounds of one number."""
+    return abs(one - other)
+
+
+def test_the_score_of_a_session() -> None:
+    """Its energy distance from the reference, beyond the tolerance."""
+    rounds = [value for session in SESSIONS for value in session]
+    session = [1.0, 1.2]
+    exact = Reference(SESSIONS, distance, tolerance=0.0)
+    assert exact.score(session) == pytest.approx(energy_distance(rounds, session, distance))
+    assert exact.score(rounds) == pytest.approx(0.0)
+    assert Reference(SESSIONS, distance, tolerance=0.5).score(session) == pytest.approx(
+        exact.score(session) - 0.5
+    )
+
+
+def test_the_own_sessions_of_a_reference_are_within_its_tolerance() -> None:
+    """By default none of them has a score, and another server has one."""
+    reference = Reference(SESSIONS, distance)
+    assert [reference.score(session) for session in SESSIONS] == [0.0] * 3
+    assert reference.score([2.0, 2.1]) > 0
+
+
+def test_a_reference_has_two_sessions() -> None:
+    """One session does not show how much a server differs from itself."""
+    with pytest.raises(ValueError, match="needs two sessions at least"):
+        Reference(SESSIONS[:1], distance)
 
 
 def test_equal_scores_are_no_evidence() -> None:
