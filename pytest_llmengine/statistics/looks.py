@@ -22,10 +22,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from pytest_llmengine.statistics.two_sample import energy_distance, mean_distance
+from pytest_llmengine.statistics.two_sample import mean_distance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 Unit = TypeVar("Unit")
 
@@ -62,9 +62,11 @@ class Reference(Generic[Unit]):
             raise ValueError("a reference needs two sessions at least")
         self.distance = distance
         self.rounds = [unit for session in sessions for unit in session]
-        self._within = mean_distance(self.rounds, self.rounds, distance)
+        sums = [[_distances(one, other, distance) for other in sessions] for one in sessions]
+        self._within = sum(map(sum, sums)) / len(self.rounds) ** 2
         if tolerance is None:
-            tolerance = TOLERANCE * max(_from_others(sessions, distance))
+            sizes = [len(session) for session in sessions]
+            tolerance = TOLERANCE * max(_from_others(n, sizes, sums) for n in range(len(sizes)))
         self.tolerance = tolerance
 
     def score(self, session: Sequence[Unit]) -> float:
@@ -74,12 +76,18 @@ class Reference(Generic[Unit]):
         return max(0.0, far - self.tolerance)
 
 
-def _from_others(
-    sessions: Sequence[Sequence[Unit]], distance: Callable[[Unit, Unit], float]
-) -> Iterator[float]:
-    for n, session in enumerate(sessions):
-        others = [unit for m, other in enumerate(sessions) if m != n for unit in other]
-        yield energy_distance(session, others, distance)
+def _distances(
+    one: Sequence[Unit], other: Sequence[Unit], distance: Callable[[Unit, Unit], float]
+) -> float:
+    return mean_distance(one, other, distance) * len(one) * len(other)
+
+
+def _from_others(n: int, sizes: Sequence[int], sums: Sequence[Sequence[float]]) -> float:
+    """The energy distance of a session from all others, from the sums of their distances."""
+    size, others = sizes[n], sum(sizes) - sizes[n]
+    across = sum(sums[n]) - sums[n][n]
+    among_others = sum(map(sum, sums)) - 2 * across - sums[n][n]
+    return 2 * across / (size * others) - sums[n][n] / size**2 - among_others / others**2
 
 
 @dataclass(frozen=True, slots=True)

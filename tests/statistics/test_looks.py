@@ -90,6 +90,10 @@ def test_the_score_of_a_session() -> None:
 def test_the_own_sessions_of_a_reference_are_within_its_tolerance() -> None:
     """By default none of them has a score, and another server has one."""
     reference = Reference(SESSIONS, distance)
+    far = [energy_distance([0.2, 0.3], [0.0, 0.1, 0.1, 0.4], distance)]
+    far += [energy_distance([0.0, 0.1], [0.2, 0.3, 0.1, 0.4], distance)]
+    far += [energy_distance([0.1, 0.4], [0.0, 0.1, 0.2, 0.3], distance)]
+    assert reference.tolerance == pytest.approx(2 * max(far))
     assert [reference.score(session) for session in SESSIONS] == [0.0] * 3
     assert reference.score([2.0, 2.1]) > 0
 
