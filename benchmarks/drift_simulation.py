@@ -6,9 +6,9 @@ A simulated server answers each prompt with the log-probabilities of its likelie
 the text of the likeliest. Its noise is one of `NOISES`. A change adds a shift to every
 log-probability, with a sign of its own. The rules are those of `pytest_llmengine.statistics`.
 
-- Nightly looks: the share of years with 365 looks in which any look raises an alarm, and how many
-  looks it takes after a change.
-- One look: the share of false alarms, and of changes that are found.
+- Nightly looks: in how many years of 365 nights any look raises an alarm, and in which night after
+  a change. A look is a night, or each round of a night; scores may have a tolerance.
+- One look: how many false alarms there are, and how many changes are found.
 
 The exit status is 1 if more false alarms are seen than a valid test has with a chance of 0.001.
 Rows marked with * show what is not valid; they are not judged.
@@ -37,12 +37,11 @@ PROMPTS = 8
 TOKENS = 4
 NIGHTS = 365
 
-REFERENCE_SESSIONS = 20
-CALIBRATION_SESSIONS = 20
+BASELINE_ROUNDS = 120
 ROUNDS_PER_NIGHT = 3
 
-BEFORE = 100  # looks without a change
-MOST_LOOKS = 30  # until a change is found
+BEFORE = 100  # nights without a change
+MOST_NIGHTS = 30  # until a change is found
 FEW = 100  # years at most, for what shows at once
 
 ROUNDS = (20, 10)  # of the baseline and of the candidate, for one look
@@ -155,43 +154,52 @@ def server_of(noise: Noise, seed: str) -> SimulatedServer:
 # Nightly looks
 
 
-def history_of(
-    server: SimulatedServer, *, one_day: bool
-) -> tuple[Reference[LogprobRound], LookHistory]:
-    """A baseline of sessions under different loads, or all under the load of one day."""
-    count = REFERENCE_SESSIONS + CALIBRATION_SESSIONS
-    sessions = (
-        [server.session(ROUNDS_PER_NIGHT) for _ in range(count)]
-        if one_day
-        else server.recorded(count, ROUNDS_PER_NIGHT)
-    )
-    reference = Reference(sessions[:REFERENCE_SESSIONS], logprob_distance)
-    return reference, LookHistory.of([reference.score(s) for s in sessions[REFERENCE_SESSIONS:]])
+class Watch(NamedTuple):
+    """How a server is watched: rounds per look, and the tolerance (None: measured).
+
+    It is valid for noises with which such looks are exchangeable, or within the tolerance.
+    """
+
+    name: str
+    rounds: int
+    tolerance: float | None
+    valid_for: tuple[str, ...]
+
+    def baseline(self, server: SimulatedServer) -> tuple[Reference[LogprobRound], LookHistory]:
+        """The two halves of a baseline of sessions under different loads."""
+        sessions = server.recorded(BASELINE_ROUNDS // self.rounds, self.rounds)
+        half = len(sessions) // 2
+        reference = Reference(sessions[:half], logprob_distance, self.tolerance)
+        return reference, LookHistory.of([reference.score(one) for one in sessions[half:]])
+
+    def alarm(self, noise: Noise, nights: int, seed: str, change: Change | None) -> int | None:
+        """The first night with an alarm; None if there is none."""
+        server = server_of(noise, seed)
+        reference, history = self.baseline(server)
+        for night in range(nights):
+            server.drift()
+            if change is not None and night == change.night:
+                server.shift = change.shift
+            rounds = server.session(ROUNDS_PER_NIGHT)
+            for start in range(0, ROUNDS_PER_NIGHT, self.rounds):
+                history = history.look(reference.score(rounds[start : start + self.rounds]))
+            if history.is_changed(ALPHA):
+                return night
+        return None
 
 
-def year_alarms(noise: Noise, seed: str, *, one_day: bool = False) -> bool:
-    """Whether a year of looks at a server that does not change raises an alarm."""
-    server = server_of(noise, seed)
-    reference, history = history_of(server, one_day=one_day)
-    for _ in range(NIGHTS):
-        server.drift()
-        history = history.look(reference.score(server.session(ROUNDS_PER_NIGHT)))
-        if history.is_changed(ALPHA):
-            return True
-    return False
+class Change(NamedTuple):
+    """A shift of all log-probabilities from this night on."""
+
+    night: int
+    shift: float
 
 
-def looks_until_alarm(noise: Noise, shift: float, seed: str) -> int | None:
-    """How many looks after a change the alarm comes; None if it does not come in time."""
-    server = server_of(noise, seed)
-    reference, history = history_of(server, one_day=False)
-    for look in range(BEFORE + MOST_LOOKS):
-        server.drift()
-        server.shift = shift if look >= BEFORE else 0.0
-        history = history.look(reference.score(server.session(ROUNDS_PER_NIGHT)))
-        if history.is_changed(ALPHA):
-            return look - BEFORE + 1 if look >= BEFORE else None
-    return None
+WATCHES = (
+    Watch("nights, tolerance", ROUNDS_PER_NIGHT, None, tuple(NOISES)),
+    Watch("nights", ROUNDS_PER_NIGHT, 0.0, ("none", "heavy-tailed", "correlated")),
+    Watch("rounds", 1, 0.0, ("none", "heavy-tailed")),
+)
 
 
 # One look
@@ -244,10 +252,6 @@ class Look(NamedTuple):
     rule: Rule
     evidence: str
 
-    def describe(self) -> str:
-        """The look in one line."""
-        return f"{self.evidence}, {self.rule.name}, {self.noise}"
-
     def found(self, shift: float, looks: int, seed: str) -> int:
         """In how many of so many looks the hypothesis is rejected."""
         test = EVIDENCE[self.evidence]
@@ -270,32 +274,37 @@ def most_alarms(runs: int) -> int:
 
 def false_alarms_of_years(noises: Sequence[str], years: int, seed: str) -> Iterator[str]:
     """Print the table; yields the rows with too many alarms."""
-    _print("a year of nightly looks, no change", f"alarms in {years} years")
-    for name in noises:
-        alarms = sum(year_alarms(NOISES[name], f"{seed} year {n}") for n in range(years))
-        _print(name, str(alarms))
-        if alarms > most_alarms(years):
-            yield name
-    if "drifting load" in noises:
-        noise, few = NOISES["drifting load"], min(years, FEW)
-        seeds = [f"{seed} day {n}" for n in range(few)]
-        alarms = sum(year_alarms(noise, one, one_day=True) for one in seeds)
-        _print("* drifting load, baseline of one day", f"{alarms} in {few} years")
+    _print("a year of nights, no change", "with an alarm")
+    for watch, name in product(WATCHES, noises):
+        is_valid = name in watch.valid_for
+        runs = years if is_valid else min(years, FEW)
+        ends = [watch.alarm(NOISES[name], NIGHTS, f"{seed} year {n}", None) for n in range(runs)]
+        alarms = sum(end is not None for end in ends)
+        title = _title(is_valid, watch.name, name)
+        _print(title, f"{alarms} of {runs}")
+        if is_valid and alarms > most_alarms(years):
+            yield title
 
 
-def looks_after_changes(
+def nights_after_changes(
     noises: Sequence[str], shifts: Sequence[float], years: int, seed: str
 ) -> None:
-    """Print how many looks the alarm takes after changes of each size."""
+    """Print in which night after a change of each size the alarm comes."""
     runs = min(years, FEW)
-    _print(f"\nchange after {BEFORE} looks", f"found within {MOST_LOOKS} of {runs}, median looks")
-    for name in noises:
+    columns = " ".join(f"{shift:>10g}" for shift in shifts)
+    _print(f"\nfound within {MOST_NIGHTS} nights, of {runs}; median", columns)
+    for watch, name in product(WATCHES, noises):
+        if name not in watch.valid_for:
+            continue
+        cells = []
         for shift in shifts:
+            change = Change(BEFORE, shift)
             seeds = [f"{seed} change {n}" for n in range(runs)]
-            ends = [looks_until_alarm(NOISES[name], shift, one) for one in seeds]
-            looks = [end for end in ends if end is not None]
-            median = f"{statistics.median(looks):g}" if looks else "-"
-            _print(f"{name}, {shift:g}", f"{len(looks):5d} {median:>5}")
+            ends = [watch.alarm(NOISES[name], BEFORE + MOST_NIGHTS, s, change) for s in seeds]
+            nights = [end - BEFORE + 1 for end in ends if end is not None and end >= BEFORE]
+            median = f"{statistics.median(nights):g}" if nights else "-"
+            cells.append(f"{len(nights):5d} {median:>4}")
+        _print(_title(True, watch.name, name), " ".join(cells))
 
 
 def single_looks(
@@ -308,7 +317,7 @@ def single_looks(
         look = Look(noise, rule, evidence)
         counts = [look.found(shift, looks, seed) for shift in (0.0, *shifts)]
         is_valid = noise in rule.valid_for
-        title = look.describe() if is_valid else f"* {look.describe()}"
+        title = _title(is_valid, evidence, rule.name, noise)
         _print(title, " ".join(f"{count:5d}" for count in counts))
         if is_valid and counts[0] > most_alarms(looks):
             yield title
@@ -319,10 +328,14 @@ def main() -> None:
     options = _options()
     noises, shifts, seed = options.noise or list(NOISES), options.shifts, options.seed
     excess = list(false_alarms_of_years(noises, options.years, seed))
-    looks_after_changes(noises, shifts, options.years, seed)
+    nights_after_changes(noises, shifts, options.years, seed)
     excess += single_looks(noises, shifts, options.looks, seed)
     if excess:
         sys.exit(f"more false alarms than a valid test has: {'; '.join(excess)}")
+
+
+def _title(is_valid: bool, *names: str) -> str:
+    return ", ".join(names) if is_valid else f"* {', '.join(names)}"
 
 
 def _print(name: str, value: str) -> None:
