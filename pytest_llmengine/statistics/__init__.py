@@ -2,7 +2,12 @@
 
 from pytest_llmengine.statistics.family import holm
 from pytest_llmengine.statistics.looks import LookHistory, Reference
-from pytest_llmengine.statistics.power import fewest_changed, smallest_rate, smallest_shift
+from pytest_llmengine.statistics.power import (
+    fewest_changed,
+    fewest_changed_prompts,
+    smallest_rate,
+    smallest_shift,
+)
 from pytest_llmengine.statistics.two_sample import (
     PermutationResult,
     Stratum,
@@ -20,6 +25,7 @@ __all__ = [
     "Stratum",
     "energy_distance",
     "fewest_changed",
+    "fewest_changed_prompts",
     "holm",
     "logprob_distance",
     "permutation_test",

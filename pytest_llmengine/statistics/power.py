@@ -42,6 +42,19 @@ def _p_value(changed: int, baseline: int, candidate: int) -> float:
     return ways / comb(baseline + candidate, changed)
 
 
+def fewest_changed_prompts(repeats: int, alpha: float) -> int:
+    """How many prompts must have another answer for a p-value of at most alpha.
+
+    Each prompt is a stratum with so many equal answers of the baseline, and one of the candidate.
+    The odd one is the candidate's in one of ``repeats + 1`` arrangements, independently per prompt.
+    """
+    fewest, p_value = 0, 1.0
+    while p_value > alpha:
+        fewest += 1
+        p_value /= repeats + 1
+    return fewest
+
+
 def smallest_rate(size: int, fewest: int, power: float = POWER) -> float | None:
     """The smallest rate of changed units with which a test that needs ``fewest`` finds a change.
 

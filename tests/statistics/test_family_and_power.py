@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pytest_llmengine.statistics import (
     fewest_changed,
+    fewest_changed_prompts,
     holm,
     permutation_test,
     smallest_rate,
@@ -64,6 +65,22 @@ def test_the_fewest_changed_answers_are_those_of_the_test(
         return
     assert p_value(fewest) <= alpha
     assert p_value(fewest - 1) > alpha
+
+
+@pytest.mark.parametrize(("repeats", "alpha", "fewest"), [(4, 0.01, 3), (4, 0.05, 2), (9, 0.01, 2)])
+def test_the_fewest_changed_prompts_are_those_of_the_test(
+    repeats: int, alpha: float, fewest: int
+) -> None:
+    """As many as the permutation within each prompt needs; one less is not found."""
+    assert fewest_changed_prompts(repeats, alpha) == fewest
+
+    def p_value(changed: int) -> float:
+        ours = [("a",)] * repeats
+        answers = [("b" if n < changed else "a",) for n in range(12)]
+        strata = [stratum_of(ours, [answer], value_distance) for answer in answers]
+        return permutation_test(strata).p_value
+
+    assert p_value(fewest) <= alpha < p_value(fewest - 1)
 
 
 def test_the_smallest_rate_is_found_19_times_in_20() -> None:

@@ -15,6 +15,7 @@ def test_the_simulation() -> None:
     command = [sys.executable, PROGRAM, "--years", "1", "--looks", "6", "--shifts", "0.05"]
     run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (run.returncode, run.stderr) == (0, "")
+    assert re.findall(r"^(?:nights|rounds).* (\d) of 1$", run.stdout, re.MULTILINE) == ["0"] * 9
     assert re.findall(r"^(?:nights|rounds).*, .* (\d) +\d", run.stdout, re.MULTILINE) == ["1"] * 9
     assert re.findall(r"^logprobs, .* (\d)$", run.stdout, re.MULTILINE) == ["6"] * 6
     # Units that are not exchangeable raise false alarms, so the simulation is able to show them.
