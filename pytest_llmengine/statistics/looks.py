@@ -4,14 +4,14 @@ The p-values of nightly checks against one baseline depend on each other: a base
 recorded on an unusual day makes every one of them small. So they must not be multiplied. Instead
 each look has a score, its distance from a part of the baseline that is used for nothing else. If
 nothing has changed, the scores of the other baseline sessions and of all looks are exchangeable,
-so the rank of each new score among all earlier ones is uniform, and independent of the
-earlier ranks (Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005).
+so the rank of each new score among all earlier ones is uniform and independent of the earlier ranks
+(Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005).
 
 A capital of 1 is bet on high ranks. Without a change its expected value stays at 1, so the chance
 that it ever reaches ``1 / alpha`` is at most alpha, after any number of looks (Ville's inequality).
-Most of the capital does not bet until scores rise, so that a change in the third year is found as
-well ("simple jumper": Vovk and others, "Retrain or not retrain", 2021). A small share of it moves
-back and forth at each look.
+Bets lose while nothing changes. So a part of the capital does not bet, and at each look a small
+share of it begins to and another share stops. A change in the third year is then found as well
+("simple jumper": Vovk and others, "Retrain or not retrain", 2021).
 
 Equal scores count against a change: a look shares the last rank of its equals. This can only lower
 the capital.
@@ -20,6 +20,7 @@ the capital.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from pytest_llmengine.statistics.two_sample import mean_distance
@@ -120,6 +121,8 @@ class LookHistory:
 
     def look(self, score: float) -> Self:
         """The history with one more look."""
+        if not isfinite(score):
+            raise ValueError(f"the score of a look is {score}; it must be a finite number")
         rank, scores = self.rank(score), (*self.scores, score)
         woken, slept = JUMP * self.asleep / len(TOPS), JUMP * sum(self.awake)
         awake = tuple(

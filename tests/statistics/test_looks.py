@@ -112,6 +112,13 @@ def test_equal_scores_are_no_evidence() -> None:
     assert history.rank(0.0) == CALIBRATION + 51
 
 
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_a_score_is_a_number(score: float) -> None:
+    """Anything else would be the highest score, or the lowest."""
+    with pytest.raises(ValueError, match=f"the score of a look is {score}; it must be"):
+        LookHistory.of([1.0]).look(score)
+
+
 def test_a_history_is_kept_as_json() -> None:
     """A journal can hold it, and the next look goes on from there."""
     history = nights(LookHistory.of([1.0, 3.0, 2.0]), [2.5, 9.0])
