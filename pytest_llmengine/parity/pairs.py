@@ -77,7 +77,7 @@ class Calls:
 class Pair:
     """The comparison of two answers to one prompt; pairs of values are (baseline, candidate).
 
-    ``status`` compares token ids if both sides gave them, else the text. ``difference`` is the
+    ``status`` compares the text, and the token ids if both sides gave them. ``difference`` is the
     largest difference of log-probabilities over the tokens that both answers begin with; None if
     there are none. ``valid`` says whether each answer fits the prompt's schema. ``errors`` says
     why a side has no answer.
@@ -150,7 +150,8 @@ def pair_of(prompt: ParityPrompt, baseline: ParityAnswer, candidate: ParityAnswe
         errors = (baseline.error, candidate.error)
         return Pair(id=prompt.id, kind=prompt.kind, status=failed, errors=errors)
     divergence = first_divergence(baseline, candidate)
-    shared = None if divergence is None else divergence.position
+    # Positions of characters are none of tokens; tokens are then compared by their texts.
+    shared = divergence.position if divergence and divergence.unit == "token" else None
     return Pair(
         id=prompt.id,
         kind=prompt.kind,
@@ -166,18 +167,16 @@ def pair_of(prompt: ParityPrompt, baseline: ParityAnswer, candidate: ParityAnswe
 
 
 def first_divergence(baseline: ParityAnswer, candidate: ParityAnswer) -> Divergence | None:
-    """Where two answers diverge: by token ids if both sides have them, else by characters."""
-    ours, theirs = _sequences(baseline, candidate)
-    position = first_difference(ours, theirs)
-    if position is None:
-        return None
+    """Where two answers diverge, by token ids if both sides have them, and by characters.
+
+    Equal ids are not enough, since users read the text: a gateway may change it and keep the ids.
+    """
     if baseline.token_ids is None or candidate.token_ids is None:
-        return Divergence(
-            position,
-            "character",
-            DivergingToken(_character(baseline.text, position)),
-            DivergingToken(_character(candidate.text, position)),
-        )
+        return _divergence_of_texts(baseline.text, candidate.text)
+    position = first_difference(baseline.token_ids, candidate.token_ids)
+    if position is None:
+        alike = _has_same_parts(baseline, candidate)
+        return _divergence_of_texts(baseline.text, candidate.text) if alike else None
     return Divergence(
         position,
         "token",
@@ -186,12 +185,20 @@ def first_divergence(baseline: ParityAnswer, candidate: ParityAnswer) -> Diverge
     )
 
 
-def _sequences(
-    baseline: ParityAnswer, candidate: ParityAnswer
-) -> tuple[Sequence[object], Sequence[object]]:
-    if baseline.token_ids is None or candidate.token_ids is None:
-        return baseline.text, candidate.text
-    return baseline.token_ids, candidate.token_ids
+def _divergence_of_texts(ours: str, theirs: str) -> Divergence | None:
+    position = first_difference(ours, theirs)
+    if position is None:
+        return None
+    characters = (DivergingToken(_character(text, position)) for text in (ours, theirs))
+    return Divergence(position, "character", *characters)
+
+
+def _has_same_parts(baseline: ParityAnswer, candidate: ParityAnswer) -> bool:
+    """Whether both sides separate reasoning and tool calls from the text, or neither does."""
+    return (baseline.reasoning is None, baseline.tool_calls is None) == (
+        candidate.reasoning is None,
+        candidate.tool_calls is None,
+    )
 
 
 def first_difference(ours: Sequence[object], theirs: Sequence[object]) -> int | None:

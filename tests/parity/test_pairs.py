@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,6 +52,26 @@ def test_without_ids_the_text_is_compared(prompt: Prompts, answer: Answers) -> N
     pair = pair_of(prompt(), answer("one two", token_ids=None), answer("one too"))
 
     assert pair.divergence == Divergence(5, "character", DivergingToken("w"), DivergingToken("o"))
+
+
+def test_another_text_of_the_same_tokens_is_not_the_same(prompt: Prompts, answer: Answers) -> None:
+    """A gateway cut the text and left the token ids and the log-probabilities as they were."""
+    cut = replace(answer(logprobs=[-0.1, -0.2, -0.1]), text="one two")
+    pair = pair_of(prompt(), answer(), cut)
+
+    assert (pair.status, pair.same_text) == (Status.DIVERGED, False)
+    assert pair.divergence == Divergence(7, "character", DivergingToken(" "), DivergingToken(None))
+    assert pair.difference == 0.1
+
+
+@pytest.mark.parametrize("parts", [{"tool_calls": (("f", "{}"),)}, {"reasoning": "one two"}])
+def test_calls_and_reasoning_may_be_in_the_text_of_one_side(
+    prompt: Prompts, answer: Answers, parts: dict[str, Any]
+) -> None:
+    """A server takes them out of the text, and vLLM in this process does not."""
+    pair = pair_of(prompt(), answer(), replace(answer(), text="three", **parts))
+
+    assert (pair.status, pair.same_text) == (Status.SAME, False)
 
 
 def test_other_tokens_with_the_same_text_are_not_the_same(prompt: Prompts, answer: Answers) -> None:

@@ -155,6 +155,17 @@ def test_each_number_can_fail_alone(
     assert name in report.reason
 
 
+def test_texts_count_where_token_ids_are_there(answer: Answers, side: Sides) -> None:
+    """A gateway that swaps the texts of two answers, and nothing else, is found."""
+    ours = [answer("one two", 1), answer("three four", 2), answer("five six", 3)]
+    theirs = [replace(ours[0], text="three four"), replace(ours[1], text="one two"), ours[2]]
+
+    report = judge(side(ours, **FACTS), side(theirs, **FACTS), Choices())
+
+    assert report.verdict is ParityVerdict.DIVERGES
+    assert report.reason == "other tokens or text: 2 of 3, 0 allowed"
+
+
 def test_what_was_not_measured_does_not_count(answer: Answers, side: Sides) -> None:
     """Without log-probabilities, schemas and tools their criteria are left out."""
     plain = side([answer(tokens=None)], **FACTS)
