@@ -7,6 +7,10 @@ each change, which are 100 one-token requests. Every side is a new process. The 
 are in random order and 1 or 4 are in flight, so that rounds have different loads. Two p-values
 are shown: of the log-probabilities of the first token, and of its text. Rows without a change
 should have p-values above 0.01 in 99 of 100 runs.
+
+The prompts are those of 300 candidates, pairs of words, whose two likeliest tokens are closest to
+each other ("border inputs", arXiv 2602.11083): a small change of the log-probabilities then
+changes the text.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import permutations
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,17 +45,11 @@ ROUNDS = (20, 10)  # of the baseline, and of a candidate
 LOADS = (1, 4)
 TOP = 20
 SECONDS = 60.0
-PROMPTS = (
-    "Name a colour.",
-    "Pick a number between one and ten.",
-    "Write the first word of a story.",
-    "Say something about the sea.",
-    "Name an animal that can fly.",
-    "Give one reason to learn a language.",
-    "What is in the box?",
-    "Continue: the old man looked at",
-    "Which city would you visit?",
-    "Finish the sentence: yesterday I",
+PROMPTS = 10
+CANDIDATES = 300
+WORDS = (
+    "amber bridge candle dust echo forest glass harbour island jacket kettle lantern market needle "
+    "orchard paper quiet river shadow table umbrella valley window yellow"
 )
 
 
@@ -61,10 +61,11 @@ class Change(NamedTuple):
     system: str | None = None
 
 
+NONE = Change()
 Q8_0, Q4_0 = 8, 2  # of ggml
 CHATML = "{% for m in messages %}<|im_start|>{{m.role}}\n{{m.content}}<|im_end|>\n{% endfor %}"
 CHANGES = {
-    "none": Change(),
+    "none": NONE,
     "two threads": Change({"threads": 2}),
     "another seed": Change(request={"seed": 7}),
     "shorter context": Change({"n_ctx": 2048}),
@@ -87,25 +88,42 @@ class Rounds:
     texts: list[list[str]] = field(default_factory=list)
 
 
-def measure(change: Change, rounds: int, seed: str) -> Rounds:
+def border_prompts() -> list[str]:
+    """The candidates whose two likeliest first tokens are closest to each other."""
+    candidates = [" ".join(pair) for pair in permutations(WORDS.split(), 2)]
+    candidates = random.Random(0).sample(candidates, CANDIDATES)
+    with server(NONE) as url, httpx.Client(timeout=SECONDS, trust_env=False) as client:
+        gaps = {prompt: _gap(ask(client, url, NONE, prompt)[0]) for prompt in candidates}
+    return sorted(gaps, key=gaps.__getitem__)[:PROMPTS]
+
+
+def _gap(logprobs: Mapping[str, float]) -> float:
+    first, second = sorted(logprobs.values(), reverse=True)[:2]
+    return first - second
+
+
+def ask(
+    client: httpx.Client, url: str, change: Change, prompt: str
+) -> tuple[dict[str, float], str]:
+    """The likeliest first tokens of an answer, and its text of one token."""
+    reply = client.post(f"{url}/v1/chat/completions", json=_body(change, prompt))
+    choice = reply.raise_for_status().json()["choices"][0]
+    top = choice["logprobs"]["content"][0]["top_logprobs"]
+    return {row["token"]: row["logprob"] for row in top}, choice["message"]["content"]
+
+
+def measure(change: Change, prompts: Sequence[str], rounds: int, seed: str) -> Rounds:
     """Start a server with the change, and ask all prompts so many times."""
     chance = random.Random(seed)
     measured = Rounds()
     with server(change) as url, httpx.Client(timeout=SECONDS, trust_env=False) as client:
-
-        def ask(prompt: int) -> tuple[dict[str, float], str]:
-            reply = client.post(f"{url}/v1/chat/completions", json=_body(change, PROMPTS[prompt]))
-            choice = reply.raise_for_status().json()["choices"][0]
-            top = choice["logprobs"]["content"][0]["top_logprobs"]
-            return {row["token"]: row["logprob"] for row in top}, choice["message"]["content"]
-
+        one = partial(ask, client, url, change)
         for _ in range(rounds):
-            order = chance.sample(range(len(PROMPTS)), len(PROMPTS))
+            order = chance.sample(prompts, len(prompts))
             with ThreadPoolExecutor(chance.choice(LOADS)) as pool:
-                answers = dict(zip(order, pool.map(ask, order), strict=True))
-            ordered = [answers[n] for n in range(len(PROMPTS))]
-            measured.logprobs.append([logprobs for logprobs, _ in ordered])
-            measured.texts.append([text for _, text in ordered])
+                answers = dict(zip(order, pool.map(one, order), strict=True))
+            measured.logprobs.append([answers[prompt][0] for prompt in prompts])
+            measured.texts.append([answers[prompt][1] for prompt in prompts])
     return measured
 
 
@@ -180,12 +198,14 @@ def main() -> None:
         return
     chosen: Sequence[str] = options.change or list(CHANGES)
     began = perf_counter()
-    baseline = measure(CHANGES["none"], ROUNDS[0], "baseline")
-    print(f"baseline of {ROUNDS[0] * len(PROMPTS)} requests in {perf_counter() - began:.0f} s")
+    prompts = border_prompts()
+    baseline = measure(NONE, prompts, ROUNDS[0], "baseline")
+    requests = CANDIDATES + ROUNDS[0] * PROMPTS
+    print(f"baseline of {requests} requests in {perf_counter() - began:.0f} s")
     print(f"{'change':26} p of log-probabilities, p of texts; {options.runs} runs")
     for name in chosen:
         for run in range(options.runs):
-            candidate = measure(CHANGES[name], ROUNDS[1], f"{name} {run}")
+            candidate = measure(CHANGES[name], prompts, ROUNDS[1], f"{name} {run}")
             logprobs, texts = p_values(baseline, candidate)
             print(f"{name:26} {logprobs:.4f} {texts:.4f}", flush=True)
 
