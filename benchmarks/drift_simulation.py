@@ -42,7 +42,7 @@ ROUNDS_PER_NIGHT = 3
 
 BEFORE = 100  # nights without a change
 MOST_NIGHTS = 30  # until a change is found
-FEW = 100  # years at most, for what shows at once
+FEW = 30  # years at most, for what shows at once
 
 ROUNDS = (20, 10)  # of the baseline and of the candidate, for one look
 DRAWS = 199
