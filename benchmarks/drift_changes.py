@@ -66,7 +66,6 @@ Q8_0, Q4_0 = 8, 2  # of ggml
 CHATML = "{% for m in messages %}<|im_start|>{{m.role}}\n{{m.content}}<|im_end|>\n{% endfor %}"
 CHANGES = {
     "none": NONE,
-    "two threads": Change({"threads": 2}),
     "another seed": Change(request={"seed": 7}),
     "shorter context": Change({"n_ctx": 2048}),
     "KV cache q8_0": Change({"cache_type_k": Q8_0, "cache_type_v": Q8_0}),
@@ -163,13 +162,13 @@ def serve(changed: Mapping[str, Any]) -> None:
 
     from llmengine.embedded.models import resolve
 
-    values = {"n_ctx": 8192, "n_parallel": max(LOADS), "threads": 1, **changed}
+    values = {"n_ctx": 8192, "n_parallel": max(LOADS), **changed}
     params = xllamacpp.CommonParams()
     params.model.path = str(resolve(MODEL))
     params.hostnames, params.port = ["127.0.0.1"], 0
     params.use_jinja, params.ui, params.fit_params = True, False, False
     params.cache_ram_mib = 0
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = values.pop("threads")
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     kinds = {
         "cache_type_k": xllamacpp.ggml_type,
         "cache_type_v": xllamacpp.ggml_type,
