@@ -35,6 +35,7 @@ ALPHA = 0.01
 RARE = 0.001
 PROMPTS = 8
 TOKENS = 4
+GAP = 0.004  # nats between the two likeliest tokens of the first prompt, and more for each prompt
 NIGHTS = 365
 
 BASELINE_ROUNDS = 120
@@ -96,16 +97,10 @@ class SimulatedServer:
     directions: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
-        # The two likeliest tokens of each prompt are close to each other: these are border inputs.
         size = PROMPTS * TOKENS
-        gaps = [0.0, self._gap(), 2.0, 3.0]
-        self.values = [-0.8 - gap for _ in range(PROMPTS) for gap in gaps]
+        self.values = [-0.8 - gap for n in range(PROMPTS) for gap in (0.0, GAP * (n + 1), 2.0, 3.0)]
         self.signs = self.chance.choices((-1, 1), k=size)
         self.directions = [self.chance.uniform(-1, 1) for _ in range(size)]
-
-    def _gap(self) -> float:
-        """How much likelier the first token of a prompt is than the second."""
-        return abs(self.chance.gauss(0, 0.02)) + 0.001
 
     def drift(self) -> None:
         """The load of the next night: a slow random walk in the range from 0 to 1."""

@@ -1,6 +1,5 @@
 """Statistical tests with known error rates, as pure functions of plain values."""
 
-from pytest_llmengine.statistics.family import holm
 from pytest_llmengine.statistics.looks import LookHistory, Reference
 from pytest_llmengine.statistics.power import (
     fewest_changed,
@@ -12,6 +11,7 @@ from pytest_llmengine.statistics.two_sample import (
     PermutationResult,
     Stratum,
     energy_distance,
+    holm,
     logprob_distance,
     permutation_test,
     stratum_of,

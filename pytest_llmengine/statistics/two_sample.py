@@ -1,4 +1,4 @@
-"""A two-sample permutation test for every kind of evidence about a model.
+"""A two-sample permutation test for every kind of evidence about a model, and several in one run.
 
 The test compares units of a baseline with units of a candidate. A unit is what may change places
 if both are the same: one answer, one round over all prompts, or one session. The answers within a
@@ -215,3 +215,21 @@ class _Energy:
 
     def _choices(self) -> Iterator[tuple[int, ...]]:
         return combinations(range(self.stratum.units), self.stratum.candidate)
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Adjusted p-values by name; reject those that are at most the false-alarm rate of the run.
+
+    If some of the hypotheses hold, the chance that any of them is rejected is at most this rate,
+    whatever the tests have to do with each other (Holm, "A simple sequentially rejective multiple
+    test procedure", 1979). Tests of one run share their answers, so nothing less general is valid.
+    """
+    if wrong := [name for name, p in p_values.items() if not 0 <= p <= 1]:
+        raise ValueError(f"p-values must be from 0 to 1; these are not: {', '.join(wrong)}")
+    adjusted: dict[str, float] = {}
+    largest = 0.0
+    ordered = sorted(p_values, key=p_values.__getitem__)
+    for left, name in zip(range(len(ordered), 0, -1), ordered, strict=True):
+        largest = max(largest, min(1.0, left * p_values[name]))
+        adjusted[name] = largest
+    return {name: adjusted[name] for name in p_values}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_llmengine.statistics import (
     Stratum,
+    holm,
     logprob_distance,
     permutation_test,
     stratum_of,
@@ -171,3 +172,29 @@ def test_both_samples_need_a_unit() -> None:
     """A test without a sample is an error, not a p-value."""
     with pytest.raises(ValueError, match="3 of 3 units belong to the baseline; both samples need"):
         stratum_of([1.0, 2.0, 3.0], [], shift)
+
+
+def test_holm_by_hand() -> None:
+    """The smallest is multiplied by the number of tests, the next by one less, and so on."""
+    adjusted = holm({"text": 0.03, "ids": 0.01, "finish reason": 0.02, "schema": 1.0})
+    assert adjusted == pytest.approx(
+        {"text": 0.06, "ids": 0.04, "finish reason": 0.06, "schema": 1.0}
+    )
+    assert holm({}) == {}
+
+
+@given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), max_size=6))
+def test_adjusted_p_values_are_bounded_and_keep_their_order(p_values: dict[str, float]) -> None:
+    """They are between the p-value and Bonferroni's, and a smaller one stays smaller."""
+    adjusted = holm(p_values)
+    assert list(adjusted) == list(p_values)
+    for name, p in p_values.items():
+        assert p <= adjusted[name] <= min(1.0, len(p_values) * p)
+    by_p = sorted(p_values, key=p_values.__getitem__)
+    assert [adjusted[name] for name in by_p] == sorted(adjusted.values())
+
+
+def test_a_p_value_is_from_0_to_1() -> None:
+    """Something that is not a p-value is named."""
+    with pytest.raises(ValueError, match="these are not: ids"):
+        holm({"text": 0.5, "ids": float("nan")})

@@ -1,49 +1,20 @@
-"""Adjusted p-values of one run, and the smallest change that a test finds."""
+"""The smallest change that a test finds, against the test itself."""
 
 from __future__ import annotations
 
 import random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from pytest_llmengine.statistics import (
     fewest_changed,
     fewest_changed_prompts,
-    holm,
     permutation_test,
     smallest_rate,
     smallest_shift,
     stratum_of,
     value_distance,
 )
-
-
-def test_holm_by_hand() -> None:
-    """The smallest is multiplied by the number of tests, the next by one less, and so on."""
-    adjusted = holm({"text": 0.03, "ids": 0.01, "finish reason": 0.02, "schema": 1.0})
-    assert adjusted == pytest.approx(
-        {"text": 0.06, "ids": 0.04, "finish reason": 0.06, "schema": 1.0}
-    )
-    assert holm({}) == {}
-
-
-@given(st.dictionaries(st.text(max_size=3), st.floats(0, 1), max_size=6))
-def test_adjusted_p_values_are_bounded_and_keep_their_order(p_values: dict[str, float]) -> None:
-    """They are between the p-value and Bonferroni's, and a smaller one stays smaller."""
-    adjusted = holm(p_values)
-    assert list(adjusted) == list(p_values)
-    for name, p in p_values.items():
-        assert p <= adjusted[name] <= min(1.0, len(p_values) * p)
-    by_p = sorted(p_values, key=p_values.__getitem__)
-    assert [adjusted[name] for name in by_p] == sorted(adjusted.values())
-
-
-def test_a_p_value_is_from_0_to_1() -> None:
-    """Something that is not a p-value is named."""
-    with pytest.raises(ValueError, match="these are not: ids"):
-        holm({"text": 0.5, "ids": float("nan")})
 
 
 @pytest.mark.parametrize("sizes", [(9, 6), (8, 8), (5, 9), (6, 3)])
