@@ -6,6 +6,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import signal
 import socket
 import socketserver
 import sys
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MODEL = "smollm2-135m"
+
+# A shell starts background jobs with Ctrl-C ignored, and the programs that tests start would
+# inherit that and never end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass
