@@ -1,17 +1,10 @@
-"""The default transport, over aiohttp.
-
-It uses aiohttp directly because every layer in between costs CPU. Per request, httpx.AsyncClient
-needs several times the CPU of aiohttp, and the cost of httpx's pool grows with the number of
-connections; ``BENCHMARK.md`` has the ratios.
-"""
+"""The transport over aiohttp, for proxies and for users who mock or trace it."""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -19,6 +12,7 @@ from llmengine.transport.base import HTTPReply, HTTPStream
 from llmengine.transport.decompression import ACCEPT_ENCODING, PIECE, unpacked
 from llmengine.transport.errors import ClientErrors
 from llmengine.transport.logs import scrub_logs
+from llmengine.transport.proxies import EnvironmentProxies
 
 if TYPE_CHECKING:
     import asyncio
@@ -55,7 +49,7 @@ class AiohttpTransport:
             headers={"Accept-Encoding": ACCEPT_ENCODING},
             cookie_jar=aiohttp.DummyCookieJar(),
         )
-        self._proxies = getproxies()
+        self._proxies = EnvironmentProxies()
         # The reader of each open connection, once a body on it did not come with its headers.
         self._reading: dict[ResponseHandler, aiohttp.StreamReader] = {}
 
@@ -93,7 +87,7 @@ class AiohttpTransport:
             headers=request.headers,
             timeout=_timeout(total, request.connect),
             allow_redirects=False,
-            proxy=self._proxy(request.url),
+            proxy=self._proxies.proxy_for(request.url) if self._proxies.exist else None,
         )
 
     async def _chunks(
@@ -148,13 +142,6 @@ class AiohttpTransport:
         if not content.is_eof() and content.exception() is None:
             reason = " ".join(str(broken or "it was closed in the middle of the body").split())
             content.set_exception(aiohttp.ClientPayloadError(reason))
-
-    def _proxy(self, url: str) -> str | None:
-        if not self._proxies:
-            return None
-        parts = urlsplit(url)
-        proxy = self._proxies.get(parts.scheme)
-        return None if proxy is None or proxy_bypass(parts.hostname or "") else proxy
 
 
 @lru_cache(64)
