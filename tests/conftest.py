@@ -165,6 +165,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[MovedLoop]:
     loop.shutdown()
 
 
+@pytest.fixture
+def moved_loop() -> Callable[..., None]:
+    """Runs a coroutine function on a loop whose time stands still unless it is advanced."""
+
+    def run(work: Callable[[MovedLoop], Any]) -> None:
+        with asyncio.Runner(loop_factory=MovedLoop) as runner:
+            loop = runner.get_loop()
+            assert isinstance(loop, MovedLoop)
+            runner.run(work(loop))
+
+    return run
+
+
 def _wait_until(happened: Callable[[], object], seconds: float = 30.0) -> None:
     """Return when the condition holds; fail after a time that only a hang takes."""
     end = time.monotonic() + seconds

@@ -9,6 +9,7 @@ import llmengine
 
 HEAVY = {
     "httpx",
+    "httptools",
     "aiohttp",
     "pydantic",
     "yaml",

@@ -26,7 +26,7 @@ from llmengine import (
 )
 
 SENDERS: dict[str, dict[str, Any]] = {
-    "aiohttp": {"transport": "aiohttp"},
+    "asyncio": {"transport": "asyncio"},
     "httpx": {"transport": "httpx"},
     "openai": {"backend": "openai", "options": {"api": "chat"}},
 }

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PASSWORD = "s3cret@w0rd"
-TRANSPORTS = ["aiohttp", "httpx"]
+TRANSPORTS = ["asyncio", "aiohttp", "httpx"]
 
 
 @pytest.fixture

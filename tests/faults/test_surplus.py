@@ -12,7 +12,7 @@ from .server import FaultServer, text_for
 from .table import FAULTS
 
 
-@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+@pytest.mark.parametrize("transport", ["asyncio", "aiohttp", "httpx"])
 def test_each_prompt_gets_its_own_answer(transport: str) -> None:
     """Neither transport uses the connection with a second answer again."""
     prompts = [f"ask-{transport}-{number}" for number in range(3)]

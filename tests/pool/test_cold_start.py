@@ -254,7 +254,7 @@ def test_host_that_does_not_exist_is_an_error() -> None:
     assert not isinstance(result.error, APITimeoutError)
 
 
-@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+@pytest.mark.parametrize("transport", ["asyncio", "aiohttp", "httpx"])
 def test_probe_brings_the_key_and_either_transport_waits(
     raw_server: Any, sleeper: Any, transport: str
 ) -> None:

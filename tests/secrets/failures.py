@@ -21,6 +21,7 @@ ANSWERS = (
     "is an event of an error",
 )
 CLIENTS: dict[str, dict[str, Any]] = {
+    "asyncio": {"transport": "asyncio"},
     "aiohttp": {"transport": "aiohttp"},
     "httpx": {"transport": "httpx"},
     "SDK": {"backend": "openai", "options": {"api": "chat"}},

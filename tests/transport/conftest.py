@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SENDERS: dict[str, dict[str, Any]] = {
+    "asyncio": {"backend": "openai_compatible", "transport": "asyncio"},
     "aiohttp": {"backend": "openai_compatible", "transport": "aiohttp"},
     "httpx": {"backend": "openai_compatible", "transport": "httpx"},
     "openai": {"backend": "openai", "options": {"api": "chat"}},

@@ -75,7 +75,7 @@ def test_mock_server_is_reached_while_pytest_httpx_is_active(httpx_mock: Any) ->
 
 
 def test_mock_server_is_reached_while_aiohttp_is_mocked() -> None:
-    """The tool aioresponses mocks the client that engines use by default."""
+    """The tool aioresponses mocks aiohttp, so httpx is used."""
     with MockServer() as server, aioresponses():
         assert _engine(server.base_url, model=server.model).generate("It rains.")
 
@@ -83,10 +83,14 @@ def test_mock_server_is_reached_while_aiohttp_is_mocked() -> None:
 @pytest.mark.parametrize(
     ("mocked", "tool", "config"),
     [
+        pytest.param(respx.mock, "respx", {"transport": "asyncio"}, id="respx-asyncio"),
         pytest.param(respx.mock, "respx", {"transport": "aiohttp"}, id="respx-aiohttp"),
         pytest.param(respx.mock, "respx", {"backend": "openai"}, id="respx-openai_sdk"),
         pytest.param(_httpx2_mocked, "respx", {}, id="httpx2-aiohttp"),
         pytest.param(_aiohttp_mocked, "aioresponses", {"transport": "httpx"}, id="aiohttp-httpx"),
+        pytest.param(
+            _aiohttp_mocked, "aioresponses", {"transport": "asyncio"}, id="aiohttp-asyncio"
+        ),
         pytest.param(_aiohttp_mocked, "aioresponses", {"backend": "openai"}, id="aiohttp-openai"),
     ],
 )

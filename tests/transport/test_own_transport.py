@@ -160,7 +160,7 @@ def test_unknown_name() -> None:
 
     assert str(caught.value) == (
         "engine 'e': transport: unknown transport 'htpx'; did you mean 'httpx'? "
-        "known are aiohttp, auto, httpx"
+        "known are aiohttp, asyncio, auto, httpx"
     )
 
 

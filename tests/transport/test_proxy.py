@@ -29,7 +29,7 @@ def through(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     loop.shutdown()
 
 
-@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+@pytest.mark.parametrize("transport", ["asyncio", "aiohttp", "httpx"])
 def test_requests_go_through_the_proxy(
     raw_server: Any, through: Any, chat: Any, chunk: Any, transport: str
 ) -> None:
@@ -58,7 +58,7 @@ def test_requests_go_through_the_proxy(
     assert proxy.requests[0].headers["host"] == "model.invalid:8000"
 
 
-@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+@pytest.mark.parametrize("transport", ["asyncio", "aiohttp", "httpx"])
 def test_hosts_of_no_proxy_are_asked_directly(
     raw_server: Any, through: Any, chat: Any, transport: str
 ) -> None:

@@ -75,9 +75,10 @@ def transport_name(setting: str, url: str) -> str:
         return "aiohttp" if setting == AUTO else setting
     if setting not in {AUTO, *BUILT_IN}:  # a transport of the project; nobody knows what it uses
         return setting
-    clients = list(BUILT_IN) if setting == AUTO else [setting]
+    mockable = [name for name in BUILT_IN if name in _METHODS]
+    clients = mockable if setting == AUTO else [setting]
     if is_started_here(url):
-        return next((name for name in (*clients, *BUILT_IN) if name not in mocks), "httpx")
+        return next((name for name in (*clients, *mockable) if name not in mocks), "httpx")
     name = next((name for name in mocks if name in clients), clients[0])
     refuse_unmocked(name, mocks, url)
     return name

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 
 GROUP = "llmengine.transports"
-AUTO = "auto"  # aiohttp, except while an HTTP client is mocked
+AUTO = "auto"  # asyncio, except while aiohttp is traced or an HTTP client is mocked
 
 # {transport: module and class}. Other packages add transports through the entry-point group above.
 BUILT_IN = {
+    "asyncio": "llmengine.transport.asyncio_transport:AsyncioTransport",
     "aiohttp": "llmengine.transport.aiohttp_transport:AiohttpTransport",
     "httpx": "llmengine.transport.httpx_transport:HttpxTransport",
 }

@@ -43,7 +43,9 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=BaseException)
 
 # Packages whose exceptions hold the request, and so the key.
-_HTTP_CLIENTS = frozenset({"aiohttp", "h11", "httpcore", "httpcore2", "httpx", "httpx2", "openai"})
+_HTTP_CLIENTS = frozenset(
+    {"aiohttp", "h11", "httpcore", "httpcore2", "httptools", "httpx", "httpx2", "openai"}
+)
 
 
 class LLMEngineError(Exception):

@@ -1,0 +1,1 @@
+"""HTTP transports: what each of them does with requests, answers and connections."""
