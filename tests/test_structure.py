@@ -107,7 +107,7 @@ def test_files_of_a_call_are_those_in_which_code_runs() -> None:
     first, second = json.loads(done.stdout)
 
     assert set(second) < set(first)
-    assert {"engine/engine.py", "transport/aiohttp_transport.py", "dialects/openai_chat.py"} <= set(
+    assert {"engine/engine.py", "transport/asyncio_transport.py", "dialects/openai_chat.py"} <= set(
         second
     )
     assert not [path for path in first if path.startswith("mock/")]

@@ -27,7 +27,7 @@ class Backend:
     config: Mapping[str, Any]
     wire: Wire = CHAT
     path: str = "/v1"
-    client: str = "aiohttp"
+    client: str = "asyncio"
 
     def words(self, style: str) -> set[str]:
         """The words by which a fault's ``unless`` may name this cell.
@@ -37,7 +37,7 @@ class Backend:
         """
         if style == "batch":
             wire = CHAT if self.wire in (MESSAGES, OLLAMA) else self.wire
-            return {"batch", "whole", "aiohttp", wire.name, self.name}
+            return {"batch", "whole", "asyncio", wire.name, self.name}
         kind = "stream" if style == "stream" else "whole"
         return {"prompts", kind, self.client, self.wire.name, self.name}
 

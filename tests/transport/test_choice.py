@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 import respx
+from aioresponses import aioresponses
 
 from llmengine import APIConnectionError, APITimeoutError, EngineConfig
+from llmengine.transport import loop
 
 
 def _engine(url: str, **config: Any) -> Any:
@@ -30,6 +34,40 @@ def test_mock_of_httpx_is_asked(chat: Any, using: str) -> None:
     assert route.call_count == 1
 
 
+def test_mock_of_aiohttp_is_asked() -> None:
+    """An aioresponses mock answers, here with an error; nothing is sent."""
+    url = "http://nowhere.invalid/v1"
+
+    with aioresponses() as mock:
+        mock.post(f"{url}/chat/completions", exception=aiohttp.ClientError("by the mock"))
+        (result,) = _engine(url).results("hi")
+
+    assert "broke: by the mock" in str(result.error)
+
+
+@pytest.mark.parametrize("method", ["__init__", "_request"])
+def test_tracing_of_aiohttp_sees_requests(
+    raw_server: Any, chat: Any, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """As OpenTelemetry's, Sentry's and other tools wrap it."""
+    seen: list[str] = []
+    original = getattr(aiohttp.ClientSession, method)
+
+    @functools.wraps(original)
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        seen.append(method)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(aiohttp.ClientSession, method, traced)
+    loop.shutdown()  # a session that exists is not traced
+    server = raw_server(lambda _, c: c.reply(chat()))
+
+    _engine(server.url, transport="asyncio").generate("hi")
+    assert seen == []
+    _engine(server.url).generate("hi")
+    assert seen == [method]
+
+
 def test_after_the_mock_the_real_server_is_asked(raw_server: Any, chat: Any) -> None:
     """The transport is chosen for each call."""
     server = raw_server(lambda _, c: c.reply(chat("real")))
@@ -43,7 +81,7 @@ def test_after_the_mock_the_real_server_is_asked(raw_server: Any, chat: Any) -> 
     assert [o[0].outputs[0].text for o in (mocked, real)] == ["mocked", "real"]
 
 
-@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+@pytest.mark.parametrize("transport", ["asyncio", "aiohttp", "httpx"])
 def test_both_transports_carry_a_whole_answer(raw_server: Any, chat: Any, transport: str) -> None:
     """They send the same headers and give the same answer."""
     server = raw_server(lambda _, c: c.reply(chat("hello")))
@@ -64,7 +102,7 @@ def test_no_transport_keeps_cookies(sent: Any, chat: Any) -> None:
     assert ["cookie" in request.headers for request in server.requests] == [False, False]
 
 
-@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+@pytest.mark.parametrize("transport", ["asyncio", "aiohttp", "httpx"])
 def test_both_transports_carry_a_stream(raw_server: Any, chunk: Any, transport: str) -> None:
     """Deltas arrive one by one on either."""
 
@@ -78,7 +116,7 @@ def test_both_transports_carry_a_stream(raw_server: Any, chunk: Any, transport: 
     assert "".join(d.text for d in engine.stream("hi")) == "Hello"
 
 
-@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+@pytest.mark.parametrize("transport", ["asyncio", "aiohttp", "httpx"])
 def test_both_transports_name_a_server_that_is_not_there(transport: str) -> None:
     """A refused connection is a connection error with the address, not a time-out."""
     (result,) = _engine("http://127.0.0.1:9", transport=transport).results("hi")
@@ -87,7 +125,7 @@ def test_both_transports_name_a_server_that_is_not_there(transport: str) -> None
     assert "cannot connect to http://127.0.0.1:9" in str(result.error)
 
 
-@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+@pytest.mark.parametrize("transport", ["asyncio", "aiohttp", "httpx"])
 def test_both_transports_keep_the_total_clock(
     raw_server: Any, clock: Any, in_thread: Any, wait_until: Any, transport: str
 ) -> None:
@@ -103,7 +141,7 @@ def test_both_transports_keep_the_total_clock(
     assert result.error.clock == "total"
 
 
-@pytest.mark.parametrize("transport", ["aiohttp", "httpx"])
+@pytest.mark.parametrize("transport", ["asyncio", "aiohttp", "httpx"])
 def test_both_transports_notice_a_cut_body(raw_server: Any, transport: str) -> None:
     """Half an answer is never taken for a whole one."""
 

@@ -154,8 +154,9 @@ class EngineSettings(BaseModel):
       "json_object" or "prompt"; "auto" probes once whether the server enforces schemas.
     - ``price`` is {input, output, cached_input} per million tokens, or {gpu_hour}. If it is left
       out, it is looked up in genai-prices, or is unknown if that is not installed.
-    - ``transport`` is "aiohttp", "httpx", "auto" (aiohttp, except while httpx is mocked), or the
-      name of a transport that a package or a project's ``conftest.py`` registers.
+    - ``transport`` is "asyncio", "aiohttp", "httpx", "auto" (asyncio, except while aiohttp is
+      traced or a client is mocked), or the name of a transport that a package or a project's
+      ``conftest.py`` registers.
     - ``cold_start`` is for a server that sleeps while it has no requests: how many seconds it may
       take to wake up. If it is left out, a call to a sleeping server fails.
     - ``limits`` bounds how much of one answer is read, as a mapping of the fields of

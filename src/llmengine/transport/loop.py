@@ -42,6 +42,9 @@ _METHODS = {
     ),
 }
 
+# The methods of aiohttp.ClientSession that tools for tracing wrap.
+_TRACED = ("__init__", "_request")
+
 
 def mocked_clients() -> dict[str, str]:
     """The clients that are mocked now, each with the name of the tool that has replaced it."""
@@ -64,6 +67,12 @@ def _tool(function: object, package: str) -> str:
     return "" if root == package else root.replace("_", "-")
 
 
+def _is_instrumented() -> bool:
+    """Whether a tool for tracing, such as OpenTelemetry's, follows the requests of aiohttp."""
+    session = getattr(sys.modules.get("aiohttp"), "ClientSession", None)
+    return any(hasattr(getattr(session, name, None), "__wrapped__") for name in _TRACED)
+
+
 def transport_name(setting: str, url: str) -> str:
     """The name of the transport for requests to a URL: the setting, or a choice if it is "auto".
 
@@ -72,7 +81,9 @@ def transport_name(setting: str, url: str) -> str:
     """
     mocks = mocked_clients()
     if not mocks:
-        return "aiohttp" if setting == AUTO else setting
+        if setting == AUTO:
+            return "aiohttp" if _is_instrumented() else "asyncio"
+        return setting
     if setting not in {AUTO, *BUILT_IN}:  # a transport of the project; nobody knows what it uses
         return setting
     mockable = [name for name in BUILT_IN if name in _METHODS]

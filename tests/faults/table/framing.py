@@ -43,7 +43,7 @@ FRAMING: tuple[Fault, ...] = (
     Fault(
         "a Content-Length that is too short",
         lambda a: [head(a, length=len(a.first)) + a.body],
-        BROKEN,  # aiohttp reads on and finds that no answer follows
+        BROKEN,  # llhttp reads on and finds that no answer follows
         BROKEN,
         unless={
             "sdk": "UnexpectedResponseError retried",
