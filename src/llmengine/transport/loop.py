@@ -27,20 +27,19 @@ if TYPE_CHECKING:
     from llmengine.transport.base import Transport
 
 
-# The methods that such tools replace, by client: (module, class, method).
-_METHODS = {
-    "httpx": (
-        ("httpcore", "AsyncConnectionPool", "handle_async_request"),
-        ("httpx", "AsyncHTTPTransport", "handle_async_request"),
-        ("httpx", "AsyncClient", "_transport_for_url"),
-    ),
-    "aiohttp": (("aiohttp", "ClientSession", "_request"),),
-    "httpx2": (
-        ("httpcore2", "AsyncConnectionPool", "handle_async_request"),
-        ("httpx2", "AsyncHTTPTransport", "handle_async_request"),
-        ("httpx2", "AsyncClient", "_transport_for_url"),
-    ),
-}
+# The methods that such tools replace: (client, module, its classes and methods). Two clients are
+# made of two modules each.
+_HTTPCORE = (("AsyncConnectionPool", "handle_async_request"),)
+_HTTPX = (("AsyncHTTPTransport", "handle_async_request"), ("AsyncClient", "_transport_for_url"))
+_METHODS = (
+    ("httpx", "httpcore", _HTTPCORE),
+    ("httpx", "httpx", _HTTPX),
+    ("aiohttp", "aiohttp", (("ClientSession", "_request"),)),
+    ("httpx2", "httpcore2", _HTTPCORE),
+    ("httpx2", "httpx2", _HTTPX),
+)
+# Built-in transports that are not among these cannot be mocked.
+_MOCKABLE = [name for name in BUILT_IN if any(name == client for client, *_ in _METHODS)]
 
 # The methods of aiohttp.ClientSession that tools for tracing wrap.
 _TRACED = ("__init__", "_request")
@@ -48,13 +47,16 @@ _TRACED = ("__init__", "_request")
 
 def mocked_clients() -> dict[str, str]:
     """The clients that are mocked now, each with the name of the tool that has replaced it."""
-    found = {}
-    for client, methods in _METHODS.items():
-        for package, class_name, method in methods:
-            owner = getattr(sys.modules.get(package), class_name, None)
-            if owner is not None and (tool := _tool(getattr(owner, method, None), package)):
-                found[client] = tool
-                break
+    found: dict[str, str] = {}
+    for client, package, methods in _METHODS:
+        # This is asked for each request, and most programs have imported one client at most.
+        if package in sys.modules and client not in found:
+            module = sys.modules[package]
+            for class_name, method in methods:
+                owner = getattr(module, class_name, None)
+                if owner is not None and (tool := _tool(getattr(owner, method, None), package)):
+                    found[client] = tool
+                    break
     return found
 
 
@@ -67,9 +69,11 @@ def _tool(function: object, package: str) -> str:
     return "" if root == package else root.replace("_", "-")
 
 
-def _is_instrumented() -> bool:
+def _is_traced() -> bool:
     """Whether a tool for tracing, such as OpenTelemetry's, follows the requests of aiohttp."""
-    session = getattr(sys.modules.get("aiohttp"), "ClientSession", None)
+    if "aiohttp" not in sys.modules:
+        return False
+    session = getattr(sys.modules["aiohttp"], "ClientSession", None)
     return any(hasattr(getattr(session, name, None), "__wrapped__") for name in _TRACED)
 
 
@@ -82,14 +86,13 @@ def transport_name(setting: str, url: str) -> str:
     mocks = mocked_clients()
     if not mocks:
         if setting == AUTO:
-            return "aiohttp" if _is_instrumented() else "asyncio"
+            return "aiohttp" if _is_traced() else "asyncio"
         return setting
     if setting not in {AUTO, *BUILT_IN}:  # a transport of the project; nobody knows what it uses
         return setting
-    mockable = [name for name in BUILT_IN if name in _METHODS]
-    clients = mockable if setting == AUTO else [setting]
+    clients = _MOCKABLE if setting == AUTO else [setting]
     if is_started_here(url):
-        return next((name for name in (*clients, *mockable) if name not in mocks), "httpx")
+        return next((name for name in (*clients, *_MOCKABLE) if name not in mocks), "httpx")
     name = next((name for name in mocks if name in clients), clients[0])
     refuse_unmocked(name, mocks, url)
     return name
