@@ -414,7 +414,8 @@ def split_think(text: str, requested: bool | str | None = None) -> tuple[str | N
 
     ``requested`` is the ``reasoning`` of the request. If it is off, the whole text is the answer.
     """
-    if _CLOSE not in text and _OPEN not in text:
+    # Most texts have no "<", and the search for one character is many times as fast.
+    if "<" not in text or (_CLOSE not in text and _OPEN not in text):
         return None, text
     if is_off(requested):
         return None, text
