@@ -9,6 +9,11 @@ the requests. The table shows medians of the rounds, and their ratio to bare aio
 ``--beside``, llmengine from another checkout takes its turns too:
 
     python benchmarks/client_cpu.py --beside ../before/src
+
+Three rows are parts of llmengine, for a profile by subtraction: ``transport`` is its transport
+without an engine, ``layers`` its engine with a transport that has each answer after 50 ms without a
+server, and ``llmengine_aiohttp`` its engine over aiohttp. ``protocol`` is an asyncio.Protocol that
+knows this server's answers, which is the floor.
 """
 
 from __future__ import annotations
@@ -29,55 +34,61 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 PACKAGES = {
+    "protocol": "orjson",
     "aiohttp": "aiohttp",
     "llmengine": "pytest-llmengine",
+    "llmengine_aiohttp": "pytest-llmengine",
+    "transport": "pytest-llmengine",
+    "layers": "pytest-llmengine",
     "httpx": "httpx",
     "openai": "openai",
     "litellm": "litellm",
 }
 BESIDE = "llmengine (--beside)"
-LIMIT_S = 60
+LIMIT_S = 240
 
 
 def main() -> None:
     """Run every client in turn and print the table."""
     options = _options()
-    rows: dict[tuple[str, int], list[float]] = {}
-    problems: dict[tuple[str, int], str] = {}
-    for url in _server():
-        for _ in range(options.rounds):
-            for in_flight in options.in_flight:
-                for client in _clients(options.beside):
-                    key = (client, in_flight)
-                    if key in problems:
-                        continue
-                    micros, problem = _measure(
-                        client, in_flight, options.requests, url, options.beside
-                    )
-                    if problem:
-                        problems[key] = problem
-                    else:
-                        rows.setdefault(key, []).append(micros)
-    _print(_clients(options.beside), options.in_flight, rows, problems)
-
-
-def _clients(beside: Path | None) -> list[str]:
-    return [*PACKAGES, BESIDE] if beside else list(PACKAGES)
+    clients = [*options.clients, *([BESIDE] if options.beside else [])]
+    load = os.getloadavg()[0]
+    print(f"{time.strftime('%Y-%m-%d')}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
+    for size in options.answer:
+        rows: dict[tuple[str, int], list[float]] = {}
+        problems: dict[tuple[str, int], str] = {}
+        for url in _server(size):
+            for _ in range(options.rounds):
+                for in_flight in options.in_flight:
+                    for client in clients:
+                        key = (client, in_flight)
+                        if key in problems:
+                            continue
+                        micros, problem = _measure(
+                            client, in_flight, options.requests, url, options.beside
+                        )
+                        if problem:
+                            problems[key] = problem
+                        else:
+                            rows.setdefault(key, []).append(micros)
+        print(f"\nA text of {size:,} bytes; load {load:.0f} to {os.getloadavg()[0]:.0f}\n")
+        _print(clients, options.in_flight, rows, problems)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--in-flight", type=int, nargs="+", default=[64, 1000])
+    parser.add_argument("--answer", type=int, nargs="+", default=[500], help="bytes of the text")
+    parser.add_argument("--clients", nargs="+", choices=PACKAGES, default=list(PACKAGES))
     parser.add_argument("--requests", type=int, default=4000, help="measured requests per run")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--beside", type=Path, help="the src folder of another checkout")
     return parser.parse_args()
 
 
-def _server() -> Iterator[str]:
-    process = subprocess.Popen(
-        [sys.executable, str(HERE / "minimal_server.py")], stdout=subprocess.PIPE, text=True
-    )
+def _server(size: int) -> Iterator[str]:
+    command = [sys.executable, str(HERE / "minimal_server.py"), str(size)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
@@ -96,7 +107,10 @@ def _measure(
     except PackageNotFoundError:
         return 0.0, "not installed"
     command = [sys.executable, str(HERE / "one_client.py"), name, str(in_flight), str(requests)]
-    environment = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    environment = os.environ | {
+        "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+        "LLMENGINE_MAX_CONCURRENCY": str(max(1000, in_flight)),
+    }
     if client == BESIDE:
         environment["PYTHONPATH"] = str(beside)
     try:
@@ -121,7 +135,6 @@ def _print(
     rows: dict[tuple[str, int], list[float]],
     problems: dict[tuple[str, int], str],
 ) -> None:
-    print(f"{time.strftime('%Y-%m-%d')}, Python {sys.version.split()[0]}, {os.cpu_count()} cores\n")
     heads = [f"CPU at {n} | x aiohttp" for n in in_flight]
     print(f"| client | version | {' | '.join(heads)} |")
     print("|---|---|" + "---|---|" * len(in_flight))

@@ -1,11 +1,19 @@
-"""A server that answers every request with the same chat completion after 50 ms."""
+"""A server that answers every request with the same chat completion after 50 ms.
+
+python benchmarks/minimal_server.py [BYTES]
+
+The text of the answer has that many bytes, 500 if none are given.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import resource
+import sys
 
 LATENCY_S = 0.05
+SIZE = int(sys.argv[1]) if len(sys.argv) > 1 else 500
 BODY = json.dumps(
     {
         "id": "chatcmpl-1",
@@ -15,7 +23,11 @@ BODY = json.dumps(
         "choices": [
             {
                 "index": 0,
-                "message": {"role": "assistant", "content": "word " * 100, "refusal": None},
+                "message": {
+                    "role": "assistant",
+                    "content": ("word " * (SIZE // 5 + 1))[:SIZE],
+                    "refusal": None,
+                },
                 "finish_reason": "stop",
                 "logprobs": None,
             }
@@ -57,6 +69,8 @@ class Minimal(asyncio.Protocol):
 
 async def main() -> None:
     """Serve on a free port and print the address."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Minimal, "127.0.0.1", 0, backlog=4096)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
