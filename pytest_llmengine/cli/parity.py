@@ -43,7 +43,23 @@ def parity(  # noqa: PLR0913 - one option each
     max_tokens: Annotated[
         int | None, typer.Option(min=1, help="The token limit of every prompt.")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="The number of concurrent prompts.")] = 16,
+    batch: Annotated[
+        int,
+        typer.Option(min=1, help="How many prompts are sent at once at most; a file has its own."),
+    ] = 8,
+    passes: Annotated[
+        int,
+        typer.Option(min=2, help="How often the baseline is sent the prompts, if answers differ."),
+    ] = 4,
+    candidate_passes: Annotated[
+        int, typer.Option(min=1, help="The same for the candidate; fewer than the baseline's.")
+    ] = 2,
+    alpha: Annotated[
+        float,
+        typer.Option(
+            min=0.0001, max=0.5, help="The false-alarm rate of the whole run, all rows together."
+        ),
+    ] = 0.01,
     save: Annotated[
         Path | None, typer.Option(help="Save the baseline to this file, .jsonl or .jsonl.gz.")
     ] = None,
@@ -63,14 +79,14 @@ def parity(  # noqa: PLR0913 - one option each
     ] = None,
     margin: Annotated[
         float,
-        typer.Option(min=0, max=1, help="The share of prompts that may differ beyond the noise."),
+        typer.Option(min=0, max=1, help="The share of prompts that may differ, not by chance."),
     ] = 0.0,
     rounds: Annotated[
         int,
         typer.Option(min=0, help="How often to measure the throughput, if both sides are live."),
     ] = 3,
 ) -> None:
-    """Compare two engines answer by answer, relative to the baseline's own noise.
+    """Test whether two engines give the same answers, with a known false-alarm rate.
 
     Exit status: 0 if the candidate is equal within the noise, 1 if it diverges, 2 if the two
     cannot be compared.
@@ -80,7 +96,14 @@ def parity(  # noqa: PLR0913 - one option each
 
     _check_paths(save, report or ())
     selection = Selection(file=prompts, kinds=tuple(kind or ()), limit=limit, max_tokens=max_tokens)
-    choices = Choices(allowed=_causes(allow or ()), margin=margin, rounds=rounds)
+    choices = Choices(
+        allowed=_causes(allow or ()),
+        alpha=alpha,
+        margin=margin,
+        passes=passes,
+        candidate_passes=candidate_passes,
+        rounds=rounds,
+    )
     ours = SideArguments(baseline, baseline_url, baseline_model, tuple(baseline_fact or ()))
     with ExitStack() as stack:
         status = stack.enter_context(stderr().status("parity"))
@@ -90,7 +113,7 @@ def parity(  # noqa: PLR0913 - one option each
 
         first = stack.enter_context(open_side(ours, config, batch, on_progress))
         if candidate is None:
-            _save_only(first, selection, save)
+            _save_only(first, selection, save, passes)
             return
         theirs = SideArguments(
             candidate, candidate_url, candidate_model, tuple(candidate_fact or ())
@@ -120,7 +143,7 @@ def _causes(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _save_only(baseline: Live | Side, selection: Selection, save: Path | None) -> None:
+def _save_only(baseline: Live | Side, selection: Selection, save: Path | None, passes: int) -> None:
     from pytest_llmengine import parity as sides
 
     if save is None or not isinstance(baseline, sides.Live):
@@ -129,7 +152,7 @@ def _save_only(baseline: Live | Side, selection: Selection, save: Path | None) -
             "answers of a live baseline"
         )
     prompts = sides.choose(baseline, None, selection)
-    side = baseline.measure(prompts, noise=True)
+    side = baseline.measure(prompts, passes)
     sides.save(side, save)
     failed = sum(not answer.ok for answer in side.answers)
     typer.echo(f"{len(prompts)} prompts, {failed} failed; saved in {save}")
@@ -147,10 +170,11 @@ def _compare(
     prompts = sides.choose(baseline, candidate, selection)
 
     def save_baseline(side: Side) -> None:
-        if save is not None:
-            sides.save(side, save)
+        assert save is not None
+        sides.save(side, save)
 
-    return sides.compare(baseline, candidate, prompts, choices, save_baseline)
+    on_baseline = None if save is None else save_baseline
+    return sides.compare(baseline, candidate, prompts, choices, on_baseline)
 
 
 def _output(found: ParityReport, paths: Sequence[Path]) -> None:

@@ -17,7 +17,6 @@ from jsonschema import Draft202012Validator
 from llmengine.types.request import Capability
 from llmengine.types.sampling import SamplingParams
 from llmengine.types.secrets import scrub
-from pytest_llmengine.containers.docker import silent
 from pytest_llmengine.contract.jobs import at_once
 
 if TYPE_CHECKING:
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from llmengine.engine.options import Options
     from llmengine.types.outputs import LLMOutput, Logprob
     from llmengine.types.results import Result
-    from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.parity.prompts import ParityPrompt
 
 
@@ -139,21 +137,15 @@ _RETURN_TOKEN_IDS = frozenset({"vllm_api"})
 
 
 def generate_answers(
-    engine: Engine,
-    prompts: Sequence[ParityPrompt],
-    batch: int,
-    what: str = "answers",
-    on_progress: OnProgress = silent,
+    engine: Engine, prompts: Sequence[ParityPrompt], batch: int
 ) -> list[ParityAnswer]:
     """One answer per prompt, in order; `batch` prompts are sent at once, then the next `batch`.
 
-    In-process vLLM computes a batch together; on a server, the scheduler decides. ``on_progress``
-    is called with ``what``, the number of answers and the number of prompts.
+    In-process vLLM computes a batch together; on a server, the scheduler decides.
     """
     answers: list[ParityAnswer] = []
     for start in range(0, len(prompts), batch):
         answers += _generate_batch(engine, prompts[start : start + batch])
-        on_progress(what, len(answers), len(prompts))
     return answers
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.parity.verdict import ParityReport
 
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def to_object(report: ParityReport) -> dict[str, Any]:
@@ -27,16 +27,21 @@ def to_object(report: ParityReport) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "verdict": report.verdict.value,
         "reason": report.reason,
+        "hypothesis": report.hypothesis,
+        "alpha": report.alpha,
         "margin": report.margin,
+        "unit": report.unit.value,
+        "dependence": report.dependence,
+        "passes": list(report.passes),
+        "notes": list(report.notes),
         "baseline": _side_object(report.baseline),
         "candidate": _side_object(report.candidate),
         "causes": [asdict(cause) for cause in report.causes],
         "criteria": [asdict(c) | {"holds": c.holds} for c in report.criteria],
+        "contradictions": [asdict(one) for one in report.contradictions],
         "summary": summary_of(report.pairs),
         "kinds": {kind: summary_of(pairs) for kind, pairs in report.kinds.items()},
-        "noise": [
-            {"name": v.name, "batch": v.batch} | summary_of(v.pairs) for v in report.baseline.noise
-        ],
+        "noise": [{"name": name} | summary_of(pairs) for name, pairs in report.variations.items()],
         "throughput": throughput.to_dict() if throughput is not None else None,
         "pairs": [_pair_object(report, pair) for pair in report.pairs],
     }
@@ -77,6 +82,9 @@ def _side_object(side: Side) -> dict[str, Any]:
         "tool_version": side.tool_version,
         "facts": side.facts.to_dict(),
         "batch": side.batch,
+        "passes": side.passes,
+        "groups": len(set(side.groups)),
+        "cost": asdict(side.cost),
         "prompts": {"count": len(side.prompts), "digest": side.digest},
     }
 

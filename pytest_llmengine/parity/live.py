@@ -1,7 +1,8 @@
-"""A side that is a running engine: its answers, its noise floor, and the throughput of two."""
+"""A side that is a running engine: its answers, and the throughput of two."""
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from statistics import median
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmengine.containers.docker import silent
 from pytest_llmengine.parity.answers import generate_answers
+from pytest_llmengine.parity.schedule import BATCH, groups_of, turns
 from pytest_llmengine.parity.setup import facts_of
-from pytest_llmengine.parity.side import Side, noise_floor
+from pytest_llmengine.parity.side import Side
 from pytest_llmengine.version import tool_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from llmengine.engine.engine import Engine
     from pytest_llmengine.containers.docker import OnProgress
@@ -23,9 +25,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.parity.prompts import ParityPrompt
     from pytest_llmengine.targets import Session
 
-
-BATCH = 16
-"""How many prompts are sent at once by default."""
+_CHANCE = random.SystemRandom()
 
 
 class Live:
@@ -48,24 +48,47 @@ class Live:
         self.batch = batch
         self.on_progress = on_progress
 
-    def measure(self, prompts: Sequence[ParityPrompt], *, noise: bool) -> Side:
-        """Measure the engine's answers; with ``noise``, also how far it differs from itself."""
-
-        def generate(what: str, some: Sequence[ParityPrompt], batch: int) -> list[ParityAnswer]:
-            task = f"{self.name}, {what}"
-            return generate_answers(self.engine, some, batch, task, self.on_progress)
-
-        answers = generate("answers", prompts, self.batch)
-        return Side(
+    def measure(
+        self, prompts: Sequence[ParityPrompt], passes: int = 1, groups: Sequence[int] | None = None
+    ) -> Side:
+        """Send the prompts, in these groups if they are given, and then again for more passes."""
+        chosen = tuple(groups_of(prompts, self.batch) if groups is None else groups)
+        answers = self._one_pass(prompts, chosen, "answers")
+        side = Side(
             name=self.name,
             facts=self.facts,
             prompts=tuple(prompts),
-            answers=tuple(answers),
-            noise=noise_floor(prompts, answers, self.batch, generate) if noise else (),
+            answers=tuple(answers[place] for place in range(len(prompts))),
+            groups=chosen,
             batch=self.batch,
             date=datetime.now(UTC).date().isoformat(),
             tool_version=tool_version(),
         )
+        return self.repeat(side, passes - 1)
+
+    def repeat(self, side: Side, passes: int, groups: Iterable[int] | None = None) -> Side:
+        """The side with more passes over its prompts, or only over those of some groups."""
+        wanted = frozenset(side.groups if groups is None else groups)
+        places = [place for place, group in enumerate(side.groups) if group in wanted]
+        prompts = [side.prompts[place] for place in places]
+        chosen = [side.groups[place] for place in places]
+        more: dict[int, list[ParityAnswer]] = {place: [] for place in places}
+        for number in range(1, passes + 1):
+            answers = self._one_pass(prompts, chosen, f"answers again, {number} of {passes}")
+            for nth, answer in answers.items():
+                more[places[nth]].append(answer)
+        return side.with_more(more) if passes > 0 else side
+
+    def _one_pass(
+        self, prompts: Sequence[ParityPrompt], groups: Sequence[int], what: str
+    ) -> Mapping[int, ParityAnswer]:
+        """One answer per prompt, by the places of the prompts, group by group."""
+        answers: dict[int, ParityAnswer] = {}
+        for at_once, places in turns(groups, _CHANCE):
+            some = [prompts[place] for place in places]
+            answers |= zip(places, generate_answers(self.engine, some, at_once), strict=True)
+            self.on_progress(f"{self.name}, {what}", len(answers), len(prompts))
+        return answers
 
 
 _MOST_PROMPTS = 64

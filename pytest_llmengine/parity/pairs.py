@@ -266,11 +266,11 @@ def _calls(ours: ToolCalls | None, theirs: ToolCalls | None) -> Calls | None:
 
 
 def _counter(calls: ToolCalls) -> Counter[tuple[str, str]]:
-    return Counter((name, _normalized(arguments)) for name, arguments in calls)
+    return Counter((name, normalized_arguments(arguments)) for name, arguments in calls)
 
 
-def _normalized(arguments: str) -> str:
-    """The arguments without differences in key order and white space."""
+def normalized_arguments(arguments: str) -> str:
+    """The arguments of a tool call without differences in key order and white space."""
     try:
         return json.dumps(json.loads(arguments), sort_keys=True)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The plot of a comparison in SVG: the differences of log-probabilities and the noise floor."""
+"""The plot of a comparison in SVG: the differences of log-probabilities, and of the baseline's."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ WIDTH, HEIGHT = 640, 260
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 12, 12, 34
 _LOWEST, _HIGHEST = -7, 1  # powers of ten; a difference of 0 is drawn at the bottom
 
+_STYLES = 3  # of curves of the baseline; further passes look like the third
+
 
 @dataclass(frozen=True, slots=True)
 class Curve:
@@ -41,11 +43,10 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """The plot of a page; ``allowed`` is the y position of the largest allowed difference."""
+    """The plot of a page."""
 
     curves: tuple[Curve, ...]
     ticks: tuple[Tick, ...]
-    allowed: float | None
     width: int = WIDTH
     height: int = HEIGHT
     left: int = _LEFT
@@ -70,12 +71,11 @@ def plot_of(report: ParityReport) -> Plot | None:
     if not candidate:
         return None
     curves = [_curve("candidate", "candidate", candidate)]
-    for number, variation in enumerate(report.baseline.noise, 1):
-        if noise := differences(variation.pairs):
-            curves.append(_curve(f"noise: {variation.name}", f"noise{number}", noise))
-    largest = next((c.allowed for c in reversed(report.criteria) if c.of is None), None)
+    for number, (name, pairs) in enumerate(report.variations.items(), 1):
+        if noise := differences(pairs):
+            curves.append(_curve(f"baseline, {name}", f"noise{min(number, _STYLES)}", noise))
     ticks = tuple(Tick(_y(10.0**n), f"1e{n}") for n in range(_LOWEST, _HIGHEST + 1, 2))
-    return Plot(tuple(curves), ticks, None if largest is None else _y(largest))
+    return Plot(tuple(curves), ticks)
 
 
 def _curve(name: str, css: str, values: Sequence[float]) -> Curve:

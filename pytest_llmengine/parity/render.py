@@ -12,6 +12,7 @@ from pytest_llmengine.parity.causes import Standing
 from pytest_llmengine.parity.json import summary_of, to_json
 from pytest_llmengine.parity.pairs import Status, first_difference
 from pytest_llmengine.parity.plot import plot_of
+from pytest_llmengine.parity.significance import Unit
 from pytest_llmengine.parity.verdict import ParityVerdict
 from pytest_llmengine.reports import page as pages
 from pytest_llmengine.reports.page import Page, Table, clipped, escape, one_line
@@ -52,10 +53,14 @@ def parity_page(report: ParityReport) -> Page:
         kinds = _kind_rows(report)
         noise = _noise_rows(report)
         blocks += [
-            _criterion_table(report, title="Compared with the noise floor"),
+            _criterion_table(report, title="Tests"),
             _kind_table(("kind", *_KIND_HEADS), kinds, title="By kind"),
-            _kind_table(("variation", *_KIND_HEADS), noise, title="The baseline against itself"),
         ]
+        if noise:
+            title = "The baseline against its first pass"
+            blocks.append(_kind_table(("pass", *_KIND_HEADS), noise, title=title))
+    if report.contradictions:
+        blocks.append(_contradiction_table(report, title="Answers that contradict themselves"))
     if (plot := plot_of(report)) is not None:
         blocks.append(plot)
     if pairs := different_pairs(report):
@@ -67,9 +72,11 @@ def _brief_page(report: ParityReport) -> Page:
     """The report as a page for a terminal: with one table of kinds, and the first pairs only."""
     blocks: list[Block] = [_CauseTable(report.causes)]
     if report.pairs:
-        noise = [(f"noise: {name}", *counts) for name, *counts in _noise_rows(report)]
+        noise = [(f"baseline, {name}", *counts) for name, *counts in _noise_rows(report)]
         kinds = _kind_table(("kind", *_KIND_HEADS), [*_kind_rows(report), *noise])
         blocks += [kinds, _criterion_table(report)]
+    if report.contradictions:
+        blocks.append(_contradiction_table(report, most=_MOST_PAIRS))
     pairs = different_pairs(report)
     blocks += [_PairList(report, [pair]) for pair in pairs[:_MOST_PAIRS]]
     more = len(pairs) - _MOST_PAIRS
@@ -89,15 +96,32 @@ def _page(report: ParityReport, blocks: Sequence[Block], note: str = "") -> Page
 
 
 def _side_lines(report: ParityReport) -> Iterator[str]:
-    """The lines that describe the two sides and their throughput."""
-    yield f"baseline {report.baseline.describe()}"
-    yield f"candidate {report.candidate.describe()}"
+    """The lines that describe the two sides, what was tested, the cost, and the throughput."""
+    for role, side in (("baseline", report.baseline), ("candidate", report.candidate)):
+        yield f"{role} {side.describe()}"
+    if report.pairs:
+        yield f"hypothesis: {report.hypothesis}"
+        yield f"false alarms: at most {report.alpha:.2%} of runs, all rows together"
+        yield f"unit: {_unit(report)}"
+    for role, side in (("baseline", report.baseline), ("candidate", report.candidate)):
+        yield f"{role}: {side.cost.describe()}{' (saved)' if side.source else ''}"
+    yield from (f"note: {note}" for note in report.notes)
     if throughput := report.throughput:
         yield (
             f"throughput candidate / baseline {throughput.ratio:.2f} "
             f"({min(throughput.ratios):.2f} to {max(throughput.ratios):.2f} in "
             f"{len(throughput.ratios)} rounds of {throughput.prompts} prompts)"
         )
+
+
+def _unit(report: ParityReport) -> str:
+    """What changed places in the tests, and how many there were."""
+    ours, theirs = report.passes
+    passes = f"{ours} of the baseline, {theirs} of the candidate"
+    if report.unit is Unit.WHOLE_PASS:
+        return f"a pass over all prompts; {passes}"
+    count = len(set(report.baseline.groups))
+    return f"a pass over a group of prompts; {count} groups, passes: {passes}"
 
 
 _LONGEST_VALUE = 40  # characters of a value in a row; a hash is longer
@@ -160,8 +184,8 @@ def _kind_rows(report: ParityReport) -> list[tuple[str, ...]]:
 
 
 def _noise_rows(report: ParityReport) -> list[tuple[str, ...]]:
-    """One row per variation of the baseline."""
-    return [_kind_row(variation.name, variation.pairs) for variation in report.baseline.noise]
+    """One row per further pass of the baseline."""
+    return [_kind_row(name, pairs) for name, pairs in report.variations.items()]
 
 
 def _kind_row(name: str, pairs: Sequence[Pair]) -> tuple[str, ...]:
@@ -171,20 +195,24 @@ def _kind_row(name: str, pairs: Sequence[Pair]) -> tuple[str, ...]:
 
 
 def _criterion_table(report: ParityReport, title: str = "") -> Table:
-    heads = ("what", "candidate", "noise", "allowed", "")
+    heads = ("what", "candidate", "noise", "p", "adjusted", "would see", "")
     rows = [_criterion_row(criterion) for criterion in report.criteria]
     return Table.of_texts(heads, rows, title, right=heads[1:], unwrapped=heads[:1])
 
 
 def _criterion_row(criterion: Criterion) -> tuple[str, ...]:
-    holds = {True: "within", False: "beyond", None: ""}[criterion.holds]
-    if criterion.measured is None:
-        return criterion.name, "not measured", "", "", holds
-    if criterion.of is None:
-        numbers = (criterion.measured, criterion.noise, criterion.allowed)
-        return criterion.name, *map(_number, numbers), holds
-    measured = f"{criterion.measured:g} of {criterion.of}"
-    return criterion.name, measured, f"{criterion.noise:.3g}", f"{criterion.allowed:g}", holds
+    word = {True: "differs", False: "", None: ""}[criterion.differs]
+    numbers = (criterion.noise, criterion.p_value, criterion.adjusted)
+    measured = criterion.measured()
+    return criterion.name, measured, *map(_number, numbers), criterion.seen(), word
+
+
+def _contradiction_table(report: ParityReport, title: str = "", most: int | None = None) -> Table:
+    rows = [(one.id, one.what) for one in report.contradictions]
+    shown = rows[:most]
+    if more := len(rows) - len(shown):
+        shown.append(("...", f"and {more} more; --report FILE has them all"))
+    return Table.of_texts(("prompt", "the answer contradicts itself"), shown, title)
 
 
 def _number(value: float | None) -> str:
@@ -192,8 +220,9 @@ def _number(value: float | None) -> str:
 
 
 def different_pairs(report: ParityReport) -> list[Pair]:
-    """The pairs whose answers differ or failed, in order."""
-    return [pair for pair in report.pairs if pair.status is not Status.SAME]
+    """The pairs whose answers differ, failed or contradict themselves, in order."""
+    odd = {one.id for one in report.contradictions}
+    return [pair for pair in report.pairs if pair.status is not Status.SAME or pair.id in odd]
 
 
 _LONGEST_ANSWER = 240

@@ -8,6 +8,7 @@ import pytest
 
 from pytest_llmengine.parity import Choices, Live, ParityError, Selection, choose, compare, load
 from pytest_llmengine.parity.side import is_saved
+from pytest_llmengine.parity.significance import ALPHA
 from pytest_llmengine.plugin.options import (
     PARITY_BASELINE,
     PARITY_CANDIDATE,
@@ -41,7 +42,8 @@ class Comparer:
     """Compares the run's baseline with its candidate, kind by kind.
 
     ``engine`` is the candidate if the options name none. Throughput is not measured here, because
-    one kind has too few prompts for it; ``llmengine parity`` measures it.
+    one kind has too few prompts for it; ``llmengine parity`` measures it. The tests of a run may be
+    distributed over processes, so each has an equal share of the run's false-alarm rate.
     """
 
     def __init__(self, config: pytest.Config, opener: EngineOpener, engine: str) -> None:
@@ -53,7 +55,8 @@ class Comparer:
         """The report on the prompts of one kind; the test fails if an engine cannot be opened."""
         baseline, candidate = self._side(PARITY_BASELINE), self._side(PARITY_CANDIDATE)
         prompts = choose(baseline, candidate, _selection(self._config, kind))
-        return compare(baseline, candidate, prompts, Choices(rounds=0))
+        alpha = ALPHA / len(kinds_of(self._config))
+        return compare(baseline, candidate, prompts, Choices(alpha=alpha, rounds=0))
 
     def _side(self, option: Option) -> Live | Side:
         saved = _saved(self._config, option)

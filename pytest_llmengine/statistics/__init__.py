@@ -8,6 +8,7 @@ from pytest_llmengine.statistics.power import (
     smallest_shift,
 )
 from pytest_llmengine.statistics.two_sample import (
+    ROUNDING,
     PermutationResult,
     Stratum,
     energy_distance,
@@ -19,6 +20,7 @@ from pytest_llmengine.statistics.two_sample import (
 )
 
 __all__ = [
+    "ROUNDING",
     "LookHistory",
     "PermutationResult",
     "Reference",

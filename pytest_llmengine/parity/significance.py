@@ -1,0 +1,275 @@
+"""The test of each kind of evidence, with one false-alarm rate for all of them together.
+
+The hypothesis is that the candidate's answers have the distribution of the baseline's. Then the
+passes over a group of prompts may change places, since all were sent in the same way (see
+`schedule`), and the share of arrangements in which the two sides are as far apart as observed is a
+p-value. Groups are independent, so their arrangements are combined.
+
+If the passes of the baseline differ from each other as a whole, groups are not independent. Then
+whole passes change places, which needs many of them.
+
+A group that differs each time may be sent to the candidate again. Whether that happens depends on
+the answers, so its p-value is multiplied by the number of groups, as if all had been sent again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import combinations
+from math import ceil, comb, prod
+from typing import TYPE_CHECKING
+
+from pytest_llmengine.statistics import (
+    ROUNDING,
+    Stratum,
+    holm,
+    permutation_test,
+    smallest_rate,
+    smallest_shift,
+)
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterable, Sequence
+
+    from pytest_llmengine.parity.evidence import Evidence
+
+ALPHA = 0.01
+"""The false-alarm rate of a run, unless the user gives another one."""
+
+DEPENDENT = 0.01
+"""Passes of the baseline with a smaller p-value than this differ from each other as a whole."""
+
+_TWO = 2  # units mirror each other: the two sides are as far apart if they change places
+_ROUNDING = 1e-9
+_SELF_DRAWS = 1_999
+_POWER_RUNS = 40
+
+
+class Unit(StrEnum):
+    """What may change places between the two sides if they are the same."""
+
+    GROUP = "group"
+    WHOLE_PASS = "pass"  # noqa: S105  # nosec B105 - not a password
+
+
+@dataclass(frozen=True, slots=True)
+class RowTest:
+    """The outcome for one kind of evidence.
+
+    ``adjusted`` is the p-value after the correction for all rows; the row is ``rejected`` if it is
+    at most the false-alarm rate. ``would_see`` is the smallest change that is found in 95% of all
+    runs of this size: a share of the answers, or nats per token for log-probabilities. It is None
+    if no change would be found, or if the row is rejected.
+    """
+
+    p_value: float
+    adjusted: float
+    rejected: bool
+    would_see: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How rows are tested: the false-alarm rate of the run, and what may be sent again.
+
+    ``repeats`` says whether single groups may be sent to the candidate again, and ``unit`` what
+    changes places. ``planned`` are the passes of the baseline and of the candidate that are made if
+    the first answers differ; None if there are no more than those at hand.
+    """
+
+    alpha: float = ALPHA
+    repeats: bool = False
+    unit: Unit = Unit.GROUP
+    planned: tuple[int, int] | None = None
+
+
+def tests_of(rows: Sequence[Evidence], rule: Rule) -> dict[str, RowTest]:
+    """The test of each row that was measured, by its name.
+
+    A row in which nothing differs, on either side, cannot be rejected by any arrangement. So it
+    does not count in the correction.
+    """
+    p_values = {row.name: p_value(row, rule) for row in rows if row.of}
+    varied = {row.name: p_values[row.name] for row in rows if row.of and is_varied(row)}
+    adjusted = {**dict.fromkeys(p_values, 1.0), **holm(varied)}
+    return {
+        row.name: _row_test(row, rule, p_values[row.name], adjusted[row.name], len(varied))
+        for row in rows
+        if row.of
+    }
+
+
+def _row_test(row: Evidence, rule: Rule, p: float, adjusted: float, varied: int) -> RowTest:
+    if adjusted <= rule.alpha:
+        return RowTest(p, adjusted, rejected=True)
+    family = max(1, varied if is_varied(row) else varied + 1)
+    seen = smallest_seen(row, rule, _alone(rule, rule.alpha / family))
+    return RowTest(p, adjusted, rejected=False, would_see=seen)
+
+
+def _alone(rule: Rule, alpha: float) -> float:
+    """The rate of the test of all groups; it shares it with that of groups that are repeated."""
+    return alpha / 2 if rule.repeats else alpha
+
+
+def is_varied(row: Evidence) -> bool:
+    """Whether any two answers to a prompt differ."""
+    return any(any(map(any, rows)) for rows in row.distances.values())
+
+
+def p_value(row: Evidence, rule: Rule) -> float:
+    """The p-value of a row before the correction for the other rows."""
+    strata = list(row.strata().values())
+    p = permutation_test(_units(strata, rule.unit)).p_value
+    if not rule.repeats or rule.unit is Unit.WHOLE_PASS:
+        return p
+    again = (permutation_test([one]).p_value for one in row.repeated().values())
+    return min(1.0, 2 * min(p, len(strata) * min(again, default=1.0)))
+
+
+def _units(strata: Sequence[Stratum], unit: Unit) -> Sequence[Stratum]:
+    return [merged(strata)] if unit is Unit.WHOLE_PASS else strata
+
+
+def merged(strata: Sequence[Stratum]) -> Stratum:
+    """One stratum whose units are whole passes over all groups."""
+    size = strata[0].units
+    sums = [[sum(one.distances[i][j] for one in strata) for j in range(size)] for i in range(size)]
+    return Stratum(sums, strata[0].baseline)
+
+
+def is_blind(row: Evidence, rule: Rule) -> bool:
+    """Whether the row could not be rejected even if the candidate differed in every group."""
+    units = _units(list(row.strata().values()), rule.unit) if row.of else ()
+    lowest = prod(1.0 if one.units == _TWO else 1 / one.arrangements for one in units)
+    return lowest > rule.alpha and not (rule.repeats and row.repeated())
+
+
+def tolerated(row: Evidence, margin: float) -> Evidence:
+    """The row without as many prompts as may differ: those in which the candidate is furthest.
+
+    If the others differ more than by chance, so do more prompts than the margin allows.
+    """
+    furthest = sorted(row.distances, key=lambda place: (row.within(place) or 0) - row.across(place))
+    return row.without(furthest[: int(margin * row.of + _ROUNDING)])
+
+
+def dependence(rows: Sequence[Evidence]) -> float:
+    """The p-value of the hypothesis that the baseline's answers to its groups are independent.
+
+    Each of its passes is compared with the others, group by group. If the groups of a pass depend
+    on each other, one pass differs in many of them.
+    """
+    p_values = [
+        permutation_test(strata, draws=_SELF_DRAWS).p_value
+        for row in rows
+        if row.of and row.sizes.baseline > _TWO
+        for strata in _by_pass(row)
+    ]
+    return min(1.0, len(p_values) * min(p_values)) if p_values else 1.0
+
+
+def _by_pass(row: Evidence) -> Iterable[Sequence[Stratum]]:
+    """For each pass of the baseline: the strata in which it is the candidate of the others."""
+    own = [_first(one) for one in row.strata().values()]
+    if not any(any(map(any, distances)) for distances in own):
+        return
+    for last in range(row.sizes.baseline):
+        order = [n for n in range(row.sizes.baseline) if n != last] + [last]
+        yield [Stratum(_ordered(distances, order), len(order) - 1) for distances in own]
+
+
+def _first(stratum: Stratum) -> Sequence[Sequence[float]]:
+    return [row[: stratum.baseline] for row in stratum.distances[: stratum.baseline]]
+
+
+def _ordered(
+    distances: Sequence[Sequence[float]], order: Sequence[int]
+) -> Sequence[Sequence[float]]:
+    return [[distances[i][j] for j in order] for i in order]
+
+
+def differs_each_time(row: Evidence) -> set[int]:
+    """The groups in which no arrangement has the sides as far apart as the observed one."""
+    return {
+        group
+        for group, one in row.strata().items()
+        if any(map(any, one.distances))
+        and permutation_test([one]).p_value <= 1 / one.arrangements + _ROUNDING
+    }
+
+
+def repeats_needed(rows: Sequence[Evidence], alpha: float, most: int) -> int | None:
+    """How often a group must be sent again so that one that always differs is found.
+
+    None if more than ``most`` times would not be enough.
+    """
+    baseline, sent = rows[0].sizes.baseline, rows[0].sizes.sent
+    needed = 2 * len(rows[0].groups) * len(rows) / alpha
+    return next(
+        (n for n in range(1, most + 1) if comb(baseline + sent + n, baseline) >= needed), None
+    )
+
+
+def smallest_seen(row: Evidence, rule: Rule, alpha: float) -> float | None:
+    """The smallest change of a row that is found with 95% power by the test of all groups."""
+    strata = _units(list(row.strata().values()), rule.unit)
+    sizes = [len(places) for places in row.groups.values()]
+    if rule.unit is Unit.WHOLE_PASS:
+        sizes = [sum(sizes)]
+    if not any(any(map(any, one.distances)) for one in strata):
+        passes = rule.planned or (row.sizes.baseline, row.sizes.candidate)
+        if not row.is_share:
+            return ROUNDING if comb(sum(passes), passes[0]) ** len(strata) >= 1 / alpha else None
+        return _without_noise(sizes, passes, alpha)
+    draws = ceil(2 / alpha)
+
+    def is_found(change: float, chance: random.Random) -> bool:
+        changed = [
+            _with_change(one, size, change, chance, is_share=row.is_share)
+            for one, size in zip(strata, sizes, strict=True)
+        ]
+        seed = chance.randrange(2**32)
+        return permutation_test(changed, draws=draws, seed=seed).p_value <= alpha
+
+    for largest in (1.0,) if row.is_share else (0.01, 0.1, 1.0):
+        if (found := smallest_shift(is_found, largest, runs=_POWER_RUNS)) is not None:
+            return found
+    return None
+
+
+def _without_noise(sizes: Sequence[int], passes: tuple[int, int], alpha: float) -> float | None:
+    """The smallest rate of changed answers that is found if all others are equal.
+
+    A changed answer makes its group differ in its pass. This is one of the candidate's passes in as
+    many of the arrangements as it has of all passes.
+    """
+    baseline, candidate = passes
+    if candidate >= baseline:
+        return None
+    fewest, p = 0, 1.0
+    while p > alpha:
+        fewest, p = fewest + 1, p * candidate / (baseline + candidate)
+    rate = smallest_rate(len(sizes) * candidate, fewest)
+    return None if rate is None else 1 - (1 - rate) ** (len(sizes) / sum(sizes))
+
+
+def _with_change(
+    stratum: Stratum, size: int, change: float, chance: random.Random, *, is_share: bool
+) -> Stratum:
+    """A stratum of answers that are equal but for the noise, with a change of the candidate's."""
+    order = list(range(stratum.units))
+    chance.shuffle(order)
+    rows = [list(row) for row in _ordered(stratum.distances, order)]
+    candidate = range(stratum.baseline, stratum.units)
+    counts = {unit: sum(chance.random() < change for _ in range(size)) for unit in candidate}
+    for i, j in combinations(range(stratum.units), 2):
+        if is_share:
+            same = prod(1 - counts.get(n, 0) / size for n in (i, j))
+            rows[i][j] = size - (size - rows[i][j]) * same
+        elif i < stratum.baseline <= j:
+            rows[i][j] = max(rows[i][j], size * change)
+        rows[j][i] = rows[i][j]
+    return Stratum(rows, stratum.baseline)
