@@ -116,14 +116,14 @@ REPORT = {
 }  # fmt: skip
 BASELINE = [
     {
-        "format": "llmengine-parity", "version": 1, "name": "n", "date": "d", "tool_version": "0",
+        "format": "llmengine-parity", "version": 2, "name": "n", "date": "d", "tool_version": "0",
         "facts": {"engine": "e"}, "batch": 1,
         "prompts": {"count": 1, "digest": "sha256:0"},
-        "noise": [{"name": "again", "batch": 1, "pairs": []}],
     },
     {
         "prompt": {"id": "a", "kind": "k", "messages": [{"role": "user"}], "max_tokens": 1},
         "answer": {"id": "a", "text": "t", "tokens": [["t", -1.0, [["t", -1.0]]]]},
+        "group": 0, "again": [{"text": "u", "tokens": None}],
     },
 ]  # fmt: skip
 PROMPTS = [{"id": "a", "messages": [{"role": "user", "content": "hi"}]}]

@@ -212,7 +212,7 @@ def _check_head(head: Any, path: Path) -> None:
         raise ParityError(
             f"saved side {path}: this is not a file that `llmengine parity --save` wrote"
         )
-    if head.get("version") not in _READERS:
+    if head.get("version") not in tuple(_READERS):
         raise ParityError(
             f"saved side {path}: format version {head.get('version')!r}, and this package reads "
             f"{' and '.join(map(str, _READERS))}; update pytest-llmengine, or save it again"

@@ -17,21 +17,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import combinations
-from math import ceil, comb, prod
+from math import ceil, comb, log, prod
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.statistics import (
     ROUNDING,
     Stratum,
+    first_found,
     holm,
     permutation_test,
     smallest_rate,
-    smallest_shift,
 )
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pytest_llmengine.parity.evidence import Evidence
 
@@ -44,7 +44,7 @@ DEPENDENT = 0.01
 _TWO = 2  # units mirror each other: the two sides are as far apart if they change places
 _ROUNDING = 1e-9
 _SELF_DRAWS = 1_999
-_POWER_RUNS = 40
+_STEP = 1.25  # between two sizes of a change that are tried
 
 
 class Unit(StrEnum):
@@ -86,31 +86,43 @@ class Rule:
 
 
 def tests_of(rows: Sequence[Evidence], rule: Rule) -> dict[str, RowTest]:
-    """The test of each row that was measured, by its name.
+    """The test of each row that was measured, by its name."""
+    measured = {row.name: row for row in rows if row.of}
+    p_values = {name: p_value(row, rule) for name, row in measured.items()}
+    adjusted = adjusted_p_values(measured, p_values)
+    family = sum(map(is_varied, measured.values()))
+    return {
+        name: RowTest(p_values[name], adjusted[name], rejected=True)
+        if adjusted[name] <= rule.alpha
+        else RowTest(
+            p_values[name],
+            adjusted[name],
+            rejected=False,
+            would_see=smallest_seen(row, rule, _alone(row, rule, family)),
+        )
+        for name, row in measured.items()
+    }
+
+
+def adjusted_p_values(
+    rows: Mapping[str, Evidence], p_values: Mapping[str, float]
+) -> dict[str, float]:
+    """The p-values after the correction for all rows.
 
     A row in which nothing differs, on either side, cannot be rejected by any arrangement. So it
     does not count in the correction.
     """
-    p_values = {row.name: p_value(row, rule) for row in rows if row.of}
-    varied = {row.name: p_values[row.name] for row in rows if row.of and is_varied(row)}
-    adjusted = {**dict.fromkeys(p_values, 1.0), **holm(varied)}
-    return {
-        row.name: _row_test(row, rule, p_values[row.name], adjusted[row.name], len(varied))
-        for row in rows
-        if row.of
-    }
+    varied = {name: p_values[name] for name, row in rows.items() if is_varied(row)}
+    return {**dict.fromkeys(rows, 1.0), **holm(varied)}
 
 
-def _row_test(row: Evidence, rule: Rule, p: float, adjusted: float, varied: int) -> RowTest:
-    if adjusted <= rule.alpha:
-        return RowTest(p, adjusted, rejected=True)
-    family = max(1, varied if is_varied(row) else varied + 1)
-    seen = smallest_seen(row, rule, _alone(rule, rule.alpha / family))
-    return RowTest(p, adjusted, rejected=False, would_see=seen)
+def _alone(row: Evidence, rule: Rule, family: int) -> float:
+    """The rate of a row's test of all groups, in the worst case.
 
-
-def _alone(rule: Rule, alpha: float) -> float:
-    """The rate of the test of all groups; it shares it with that of groups that are repeated."""
+    The rate is that of the run divided by the rows that vary, of which this would be one if it
+    changed. It is shared with the test of groups that are repeated.
+    """
+    alpha = rule.alpha / max(1, family if is_varied(row) else family + 1)
     return alpha / 2 if rule.repeats else alpha
 
 
@@ -219,11 +231,15 @@ def smallest_seen(row: Evidence, rule: Rule, alpha: float) -> float | None:
     sizes = [len(places) for places in row.groups.values()]
     if rule.unit is Unit.WHOLE_PASS:
         sizes = [sum(sizes)]
-    if not any(any(map(any, one.distances)) for one in strata):
-        passes = rule.planned or (row.sizes.baseline, row.sizes.candidate)
-        if not row.is_share:
-            return ROUNDING if comb(sum(passes), passes[0]) ** len(strata) >= 1 / alpha else None
-        return _without_noise(sizes, passes, alpha)
+    passes = (row.sizes.baseline, row.sizes.candidate)
+    has_noise = any(any(map(any, one.distances)) for one in strata)
+    if rule.planned is not None and not has_noise:
+        passes = rule.planned
+    least = _without_noise(sizes, passes, alpha) if row.is_share else ROUNDING
+    if comb(sum(passes), passes[0]) ** len(strata) < 1 / alpha:
+        return None
+    if least is None or not has_noise:
+        return least
     draws = ceil(2 / alpha)
 
     def is_found(change: float, chance: random.Random) -> bool:
@@ -234,10 +250,8 @@ def smallest_seen(row: Evidence, rule: Rule, alpha: float) -> float | None:
         seed = chance.randrange(2**32)
         return permutation_test(changed, draws=draws, seed=seed).p_value <= alpha
 
-    for largest in (1.0,) if row.is_share else (0.01, 0.1, 1.0):
-        if (found := smallest_shift(is_found, largest, runs=_POWER_RUNS)) is not None:
-            return found
-    return None
+    steps = ceil(log(1 / least) / log(_STEP))
+    return first_found(is_found, [*(least * _STEP**n for n in range(steps)), 1.0])
 
 
 def _without_noise(sizes: Sequence[int], passes: tuple[int, int], alpha: float) -> float | None:

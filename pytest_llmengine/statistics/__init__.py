@@ -4,6 +4,7 @@ from pytest_llmengine.statistics.looks import LookHistory, Reference
 from pytest_llmengine.statistics.power import (
     fewest_changed,
     fewest_changed_prompts,
+    first_found,
     smallest_rate,
     smallest_shift,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "energy_distance",
     "fewest_changed",
     "fewest_changed_prompts",
+    "first_found",
     "holm",
     "logprob_distance",
     "permutation_test",

@@ -12,9 +12,7 @@ import pytest
 from llmengine.mock import Behaviour, MockServer, Script
 from pytest_llmengine.parity import Live, ParityPrompt, Side
 from pytest_llmengine.parity.answers import ParityAnswer, Token
-from pytest_llmengine.parity.pairs import pairs_of
 from pytest_llmengine.parity.setup import Facts
-from pytest_llmengine.parity.side import Variation
 from pytest_llmengine.targets import Mode, Settings, open_session
 
 if TYPE_CHECKING:
@@ -67,19 +65,20 @@ def make_answer(text: str = "one two three", number: int = 1, **fields: Any) -> 
 def make_side(
     answers: Sequence[ParityAnswer],
     prompts: Sequence[ParityPrompt] = (),
-    again: Sequence[ParityAnswer] = (),
+    again: Sequence[Sequence[ParityAnswer]] | None = None,
     **facts: Any,
 ) -> Side:
-    """A measured side; ``again`` has its answers to the second round."""
+    """A measured side; ``again`` has its answers in further passes, which are three equal ones."""
     asked = tuple(prompts) or tuple(make_prompt(n) for n in range(1, len(answers) + 1))
-    pairs = pairs_of(asked, answers, again or answers)
+    others = [answers] * 3 if again is None else again
     return Side(
         name="hand-made",
         facts=Facts(**facts),
         prompts=asked,
         answers=tuple(answers),
-        noise=(Variation("again", 16, pairs),),
-        batch=16,
+        again=tuple(zip(*others, strict=True)) if others else (),
+        groups=tuple(range(len(asked))),
+        batch=1,
         date="2026-11-22",
         tool_version="test",
     )

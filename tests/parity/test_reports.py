@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from io import StringIO
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
@@ -57,7 +58,7 @@ def test_json_has_everything(report: ParityReport, tmp_path: Path) -> None:
     """It has a version, the numbers of all kinds and both texts of each difference."""
     data = json.loads(written(report, tmp_path / "report.json"))
 
-    assert data["schema_version"] == 1
+    assert data["schema_version"] == 2
     assert data["verdict"] == "diverges"
     assert data["summary"] == data["kinds"]["chat"]
     assert data["summary"]["prompts"] == 3
@@ -73,8 +74,11 @@ def test_json_has_everything(report: ParityReport, tmp_path: Path) -> None:
     assert diverged["candidate"] == {"text": EVIL}
     assert diverged["divergence"]["position"] == 1
     assert failed["candidate"] == {"error": "BadRequestError: no"}
-    broken = {c["name"] for c in data["criteria"] if c["holds"] is False}
-    assert broken >= {"failed on one side", "other tokens or text"}
+    assert (data["alpha"], data["unit"], data["passes"]) == (0.01, "group", [4, 3])
+    assert data["baseline"]["cost"]["requests"] == 12
+    text = next(c for c in data["criteria"] if c["name"] == "text")
+    assert text.keys() >= {"p_value", "adjusted", "would_see", "candidate", "noise", "of"}
+    assert text["p_value"] <= text["adjusted"]
 
 
 def test_markdown_escapes_what_models_say(report: ParityReport, tmp_path: Path) -> None:
@@ -107,15 +111,14 @@ def test_html_shows_where_answers_part(report: ParityReport, tmp_path: Path) -> 
 
 
 def test_html_plots_the_differences(report: ParityReport, tmp_path: Path) -> None:
-    """It has a curve for the candidate, one for each variation of the baseline, and the limit."""
+    """It has a curve for the candidate, and one for each further pass of the baseline."""
     text = written(report, tmp_path / "report.html")
 
     curves = dict(re.findall(r'<polyline class="(\w+)" points="([^"]+)"', text))
-    assert curves.keys() == {"candidate", "noise1"}
+    assert curves.keys() == {"candidate", "noise1", "noise2", "noise3"}
     heights = {float(point.partition(",")[2]) for point in curves["candidate"].split()}
     assert len(heights) == 2  # 0.1 and 0.2
     assert min(heights) > 12  # inside of the drawing
-    assert 'class="allowed"' in text
 
 
 def test_without_logprobs_there_is_no_plot(
@@ -146,8 +149,26 @@ def test_the_terminal_has_80_columns(report: ParityReport) -> None:
     lines = printed(report).rstrip().splitlines()
 
     assert max(map(len, lines)) <= 80
-    assert any(line.startswith("diverges: failed on one side: 1 of 3, 0 allowed") for line in lines)
+    assert any(line.startswith("diverges: log-probabilities: 0.2, p = 0.0041") for line in lines)
+    head = next(line for line in lines if line.startswith("what "))
+    assert head.split() == ["what", "candidate", "noise", "p", "adjusted", "would", "see"]
+    assert any(line.startswith("false alarms: at most 1.00% of runs") for line in lines)
     assert "p2  diverged  token 1: 'two'" in printed(report, 200)
+
+
+def test_a_contradiction_is_shown_with_its_prompt(
+    answer: Callable[..., ParityAnswer], side: Callable[..., Side], tmp_path: Path
+) -> None:
+    """Every form names it, and shows both answers, although their ids are equal."""
+    ours = [answer(number=n) for n in (1, 2, 3)]
+    theirs = [ours[0], replace(ours[1], text="one two"), ours[2]]
+    report = judge(side(ours), side(theirs), Choices())
+
+    for name in ("report.json", "report.md", "report.html"):
+        text = written(report, tmp_path / name)
+        assert "the token ids are those of the baseline, and the text is not" in text
+        assert "one two" in text
+    assert "p2      the token ids are those of the baseline" in printed(report)
 
 
 def test_keys_are_taken_out(

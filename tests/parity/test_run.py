@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,10 +21,10 @@ from pytest_llmengine.parity import (
 from pytest_llmengine.parity.causes import Standing
 from pytest_llmengine.parity.live import Throughput
 from pytest_llmengine.parity.pairs import Status
-from pytest_llmengine.parity.side import noise_floor
+from pytest_llmengine.parity.schedule import groups_of, turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from llmengine.mock import MockServer
@@ -91,7 +92,7 @@ def test_every_sampling_value_is_sent(
     """No request leaves a value to the server's defaults."""
     server = serve()
 
-    live(server).measure(prompts, noise=False)
+    live(server).measure(prompts)
 
     for body, prompt in zip(sorted(asked(server), key=str), sorted(prompts, key=str), strict=True):
         assert {
@@ -111,7 +112,10 @@ def test_every_sampling_value_is_sent(
 
 
 def test_another_answer_is_found(serve: Serve, live: Open, prompts: list[ParityPrompt]) -> None:
-    """One answer with another token diverges, and the report has both texts."""
+    """One answer that always has another token diverges, and the report has both texts.
+
+    Its group is sent to the candidate again until chance does not explain it.
+    """
 
     def change(body: dict[str, Any]) -> None:
         choice = body["choices"][0]
@@ -122,7 +126,13 @@ def test_another_answer_is_found(serve: Serve, live: Open, prompts: list[ParityP
 
     report = compare(live(serve()), live(candidate), prompts, QUICK)
 
-    assert report.verdict is ParityVerdict.DIVERGES
+    assert report.verdict is ParityVerdict.DIVERGES, report.reason
+    assert [len(report.candidate.answers_to(place)) > 2 for place in range(4)] == [
+        False,
+        True,
+        False,
+        False,
+    ]
     (other,) = [pair for pair in report.pairs if pair.status is Status.DIVERGED]
     assert (other.id, other.divergence.position) == ("p2", 1)
     ours, theirs = report.answers("p2")
@@ -146,44 +156,69 @@ def test_a_prompt_that_fails_is_in_the_report(
     assert "BadRequestError" in (report.answers("p4")[1].error or "")
 
 
-def test_the_noise_floor_is_measured_in_other_company(
+def test_equal_servers_are_asked_once(
     serve: Serve, live: Open, prompts: list[ParityPrompt]
 ) -> None:
-    """The baseline gets the prompts four times: as usual, again, one by one, and backwards."""
-    server = serve()
+    """Further passes are sent only if the first answers differ; a file gets them always."""
+    ours, theirs = serve(), serve()
+    kept: list[Side] = []
 
-    side = live(server).measure(prompts, noise=True)
+    compare(live(ours), live(theirs), prompts, QUICK)
+    first = len(asked(ours)), len(asked(theirs))
+    compare(live(ours), live(theirs), prompts, QUICK, kept.append)
 
-    assert [(v.name, v.batch) for v in side.noise] == [
-        ("again", 16),
-        ("one by one", 1),
-        ("all at once, reversed", 64),
-    ]
-    assert len(asked(server)) == 4 * len(prompts)
-    assert all(pair.status is Status.SAME for v in side.noise for pair in v.pairs)
+    assert first == (3 + 4, 3 + 4)  # one prompt of each kind, then all
+    assert len(asked(ours)) - first[0] == 3 + 4 * 4
+    assert kept[0].passes == 4
+    assert kept[0].cost.requests == 4 * 4
 
 
-def test_a_variation_is_another_batch_or_order(
-    prompts: list[ParityPrompt], answer: Callable[..., ParityAnswer]
+def test_a_single_odd_answer_is_chance(
+    serve: Serve, live: Open, prompts: list[ParityPrompt]
 ) -> None:
-    """As before, one at a time, and many at once from the end."""
-    seen: list[tuple[str, list[str], int]] = []
+    """An answer that another pass does not repeat is no change."""
+    seen: list[str] = []
 
-    def ask(name: str, some: Sequence[ParityPrompt], batch: int) -> list[ParityAnswer]:
-        seen.append((name, [p.id for p in some], batch))
-        return [answer(p.id, id=p.id) for p in some]
+    def change(body: dict[str, Any]) -> None:
+        seen.append("")
+        if len(seen) == 1:
+            body["choices"][0]["finish_reason"] = "stop"
 
-    ids = [p.id for p in prompts]
-    first = [answer(name, id=name) for name in ids]
+    report = compare(live(serve()), live(serve(altered(change, "Question 2?"))), prompts, QUICK)
 
-    floor = noise_floor(prompts, first, 3, ask)
+    assert report.verdict is ParityVerdict.EQUAL, report.reason
+    assert len(seen) == 2
+    assert report.baseline.passes == 4
 
-    assert seen == [
-        ("again", ids, 3),
-        ("one by one", ids, 1),
-        ("all at once, reversed", ids[::-1], 64),
-    ]
-    assert [p.same_text for variation in floor for p in variation.pairs] == [True] * 3 * len(ids)
+
+def test_groups_are_of_one_kind_and_small_if_there_are_few(
+    prompt: Callable[..., ParityPrompt],
+) -> None:
+    """At most a batch each, and as many as a test needs."""
+    some = [prompt(n, kind="code" if n % 3 else "chat") for n in range(80)]
+
+    groups = groups_of(some, batch=4)
+
+    members: dict[int, list[str]] = {}
+    for one, group in zip(some, groups, strict=True):
+        members.setdefault(group, []).append(one.kind)
+    assert all(len(set(kinds)) == 1 for kinds in members.values())
+    assert {len(kinds) for kinds in members.values()} == {3, 4}
+    assert len(set(groups_of(some[:10], batch=4))) == 10
+
+
+def test_a_pass_sends_group_after_group_in_random_order() -> None:
+    """Each group has a random number of prompts at once, so that passes are exchangeable."""
+    groups = [0, 0, 0, 0, 1, 1, 1, 1, 2]
+
+    passes = [list(turns(groups, random.Random(seed))) for seed in range(60)]
+
+    for one in passes:
+        assert [{groups[place] for place in places} for _, places in one] != [set()]
+        assert sorted(place for _, places in one for place in places) == list(range(9))
+        assert all(len({groups[place] for place in places}) == 1 for _, places in one)
+    assert {at_once for one in passes for at_once, _ in one} == {1, 2, 4}
+    assert len({tuple(groups[places[0]] for _, places in one) for one in passes}) == 6
 
 
 def test_a_mismatch_is_found_before_all_is_asked(
@@ -214,7 +249,7 @@ def test_a_saved_baseline_judges_without_its_server(
     later = compare(load(tmp_path / "kept.jsonl.gz"), live(serve()), prompts, QUICK)
 
     assert later.verdict is ParityVerdict.EQUAL
-    assert later.baseline.noise == first.baseline.noise
+    assert later.baseline.again == first.baseline.again
     assert later.baseline.source == "kept.jsonl.gz"
     assert later.throughput is None
 

@@ -37,14 +37,14 @@ def full(
         answer(number=2, tool_calls=(("f", "{}"),), reasoning="hm"),
         answer(number=3, error="BadRequestError: no"),
     ]
-    again = [answer("other", 1, valid=False), *answers[1:]]
+    again = [[answer("other", 1, valid=False), *answers[1:]], answers]
     facts = {"engine": "vLLM", "options": {"a": 1}, "overrides": {"seed": 1}, "stated": ("dtype",)}
     return side(answers, prompts, again, **facts)
 
 
 @pytest.mark.parametrize("name", ["side.jsonl", "side.jsonl.gz"])
 def test_what_is_saved_is_read_back(full: Side, tmp_path: Path, name: str) -> None:
-    """Prompts, answers, facts and noise floor survive, compressed or not."""
+    """Prompts, facts and the answers of all passes survive, compressed or not."""
     file = tmp_path / name
 
     save(full, file)
@@ -63,16 +63,17 @@ def test_the_same_side_gives_the_same_bytes(full: Side, tmp_path: Path) -> None:
     assert one.read_bytes()[4:8] == bytes(4)  # no time in the header of the archive
 
 
-def test_a_part_of_a_side_has_the_noise_of_that_part(full: Side) -> None:
-    """Prompts, answers and noise floor are selected alike, in the requested order."""
+def test_a_part_of_a_side_has_all_passes_of_that_part(full: Side) -> None:
+    """Prompts, answers and groups are selected alike, in the requested order."""
     part = full.only(["p3", "p1", "unknown"])
 
     assert [p.id for p in part.prompts] == [a.id for a in part.answers] == ["p3", "p1"]
-    assert {pair.id for pair in part.noise[0].pairs} == {"p1", "p3"}
+    assert part.groups == (2, 0)
+    assert [a.text for a in part.answers_to(1)] == ['{"é": 1}', "other", '{"é": 1}']
 
 
 def _other_version(text: str) -> str:
-    return text.replace('"version":1', '"version":2', 1)
+    return text.replace('"version":2', '"version":3', 1)
 
 
 def _other_prompt(text: str) -> str:
@@ -82,7 +83,7 @@ def _other_prompt(text: str) -> str:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (_other_version, "format version 2, and this package reads 1"),
+        (_other_version, "format version 3, and this package reads 1 and 2"),
         (_other_prompt, "its prompts were changed after it was saved"),
         (lambda text: text[: len(text) // 2], "saved side"),
         (
@@ -90,7 +91,7 @@ def _other_prompt(text: str) -> str:
             "not a file that `llmengine parity --save` wrote",
         ),
         (lambda _: "", "saved side"),
-        (lambda text: text.replace('"noise"', '"noises"'), "KeyError: 'noise'"),
+        (lambda text: text.replace('"again"', '"agains"'), "KeyError: 'again'"),
     ],
 )
 def test_a_file_that_is_wrong_says_so(
@@ -133,6 +134,22 @@ def test_a_file_is_lines_of_json(full: Side, tmp_path: Path) -> None:
 
     head, *rows = map(json.loads, gzip.decompress(file.read_bytes()).decode().splitlines())
 
-    assert (head["format"], head["version"], head["prompts"]["count"]) == ("llmengine-parity", 1, 3)
+    assert (head["format"], head["version"], head["prompts"]["count"]) == ("llmengine-parity", 2, 3)
     assert [row["prompt"]["id"] for row in rows] == ["p1", "p2", "p3"]
     assert rows[0]["answer"]["text"] == '{"é": 1}'
+    changed, equal = rows[0]["again"]  # of a further answer, what differs from the first
+    assert (changed["text"], changed["parsed"], equal) == ("other", None, {})
+
+
+def test_a_file_of_version_1_says_what_it_does_not_hold(recorded: Path) -> None:
+    """Further answers are known as equal to the first or not, without log-probabilities."""
+    side = load(recorded / "dtype.jsonl.gz")
+
+    assert side.passes == 4
+    assert "a file of version 1" in side.notes[0]
+    further = [answer for place in range(24) for answer in side.answers_to(place)[1:]]
+    assert all(answer.tokens is None for answer in further)
+    assert {answer.text for answer in further} <= {
+        *(answer.text for answer in side.answers),
+        *(f"an answer of pass {n} that a file of version 1 does not hold" for n in (2, 3, 4)),
+    }

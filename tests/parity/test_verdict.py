@@ -1,4 +1,4 @@
-"""The verdict: relative to the baseline's own noise, by the documented formula."""
+"""The verdict: each kind of evidence has its own row, and the run one false-alarm rate."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmengine.parity import Choices, ParityVerdict, judge
-from pytest_llmengine.parity.verdict import allowed_count
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from pytest_llmengine.parity import ParityReport, Side
     from pytest_llmengine.parity.answers import ParityAnswer
@@ -20,29 +19,12 @@ if TYPE_CHECKING:
     Sides = Callable[..., Side]
 
 FACTS = {"engine": "vLLM", "version": "1", "weights": "w"}
-MANY = 100
+MANY = 24
 
 
-@pytest.mark.parametrize(
-    ("n", "rate", "margin", "allowed"),
-    [
-        (228, 0.0, 0.0, 0),
-        (228, 0.0, 0.01, 2),
-        (16, 0.25, 0.0, 7),  # 4 expected, and twice 1.73
-        (200, 0.25, 0.0, 62),  # 50 expected, and twice 6.12
-        (64, 1.0, 0.0, 64),
-    ],
-)
-def test_the_formula(n: int, rate: float, margin: float, allowed: int) -> None:
-    """The expected differences, two standard deviations and the margin."""
-    assert allowed_count(n, rate, margin) == allowed
-
-
-def said(answer: Answers, changed: int, **fields: Any) -> list[ParityAnswer]:
-    """A hundred answers, of which so many are changed."""
-    return [
-        answer("one two" if n > changed else "one other", n, **fields) for n in range(1, MANY + 1)
-    ]
+def said(answer: Answers, changed: Collection[int]) -> list[ParityAnswer]:
+    """Many answers, of which those to some prompts have another last word."""
+    return [answer(f"one two {'x' if n in changed else 'y'}", n) for n in range(1, MANY + 1)]
 
 
 def criterion(report: ParityReport, name: str) -> Any:
@@ -51,119 +33,138 @@ def criterion(report: ParityReport, name: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("noise", "changed", "verdict"),
-    [
-        (0, 0, ParityVerdict.EQUAL),
-        (0, 1, ParityVerdict.DIVERGES),
-        (25, 33, ParityVerdict.EQUAL),  # 25 + 2 * 4.33
-        (25, 34, ParityVerdict.DIVERGES),
-    ],
+    ("changed", "verdict"),
+    [((), "equal within noise"), ((5,), "equal within noise"), ((5, 9, 13), "diverges")],
 )
-def test_a_candidate_may_differ_as_the_noise_does(
-    answer: Answers, side: Sides, noise: int, changed: int, verdict: ParityVerdict
+def test_changes_that_chance_explains_are_equal(
+    answer: Answers, side: Sides, changed: tuple[int, ...], verdict: str
 ) -> None:
-    """The same number of differences is within the noise of one baseline and beyond another's."""
-    baseline = side(said(answer, 0), again=said(answer, noise), **FACTS)
+    """One other text has p = 1/15, three have p = 1/15³; text, ids and the tokens are three rows."""
+    ours, theirs = said(answer, ()), said(answer, changed)
 
-    report = judge(baseline, side(said(answer, changed), **FACTS), Choices())
+    report = judge(side(ours, **FACTS), side(theirs, again=[theirs], **FACTS), Choices())
 
-    assert report.verdict is verdict
-    assert criterion(report, "other tokens or text").measured == changed
-    assert criterion(report, "other tokens or text").noise == noise
-
-
-def test_the_worst_variation_counts(answer: Answers, side: Sides) -> None:
-    """The largest noise of the baseline counts."""
-    quiet, loud = side(said(answer, 0), **FACTS), side(said(answer, 0), again=said(answer, 9))
-    baseline = replace(quiet, noise=(*quiet.noise, *loud.noise, *quiet.noise))
-
-    report = judge(baseline, side(said(answer, 9), **FACTS), Choices())
-
-    assert report.verdict is ParityVerdict.EQUAL
-    assert criterion(report, "other tokens or text").noise == 9
+    assert report.verdict.value == verdict
+    found = criterion(report, "text")
+    assert (found.candidate, found.noise) == (len(changed), 0)
+    assert found.p_value == pytest.approx(1 / 15 ** len(changed), rel=0.3)
+    assert found.adjusted == pytest.approx(min(1, 3 * found.p_value) if changed else 1, rel=0.01)
 
 
-def test_a_margin_allows_more(answer: Answers, side: Sides) -> None:
-    """The user may allow more differences, as a share of the prompts."""
-    baseline, candidate = side(said(answer, 0), **FACTS), side(said(answer, 2), **FACTS)
-
-    assert judge(baseline, candidate, Choices(margin=0.01)).verdict is ParityVerdict.DIVERGES
-    assert judge(baseline, candidate, Choices(margin=0.02)).verdict is ParityVerdict.EQUAL
-
-
-@pytest.mark.parametrize(
-    ("noise", "moved", "verdict"),
-    [
-        (0.0, 0.00009, ParityVerdict.EQUAL),  # lost by the rounding of float32
-        (0.0, 0.0002, ParityVerdict.DIVERGES),
-        (0.1, 0.19, ParityVerdict.EQUAL),
-        (0.1, 0.21, ParityVerdict.DIVERGES),
-    ],
-)
-def test_logprobs_may_differ_by_twice_the_noise(
-    answer: Answers, side: Sides, noise: float, moved: float, verdict: ParityVerdict
-) -> None:
-    """The texts are the same, but the numbers show another computation."""
-    ours = [answer()]
-    baseline = side(ours, again=[answer(logprobs=[-0.1, -0.1 - noise, -0.1])], **FACTS)
-    candidate = side([answer(logprobs=[-0.1, -0.1, -0.1 - moved])], **FACTS)
+def test_a_candidate_may_differ_as_the_baseline_does(answer: Answers, side: Sides) -> None:
+    """The same other answers are no difference from a baseline that gives them too."""
+    often = range(1, MANY, 2)
+    baseline = side(
+        said(answer, ()),
+        again=[said(answer, often), said(answer, ()), said(answer, often)],
+        **FACTS,
+    )
+    candidate = side(said(answer, often), again=[said(answer, ())], **FACTS)
 
     report = judge(baseline, candidate, Choices())
 
-    assert report.verdict is verdict
-    assert report.pairs[0].same_text
+    assert criterion(report, "text").noise == pytest.approx(MANY / 2 * 2 / 3)
+    assert criterion(report, "text").p_value > 0.1
+    assert report.verdict is not ParityVerdict.DIVERGES
+
+
+def test_passes_that_differ_as_a_whole_are_the_unit(answer: Answers, side: Sides) -> None:
+    """Answers of a pass that depend on each other cannot be told from a change in few passes."""
+    every = range(1, MANY + 1)
+    plain = said(answer, ())
+    baseline = side(plain, again=[plain, said(answer, every), plain], **FACTS)
+    candidate = side(said(answer, every), again=[said(answer, every)], **FACTS)
+
+    report = judge(baseline, candidate, Choices())
+
+    assert report.unit == "pass"
+    assert report.verdict is ParityVerdict.NONE
+    assert "passes of the baseline differ from each other as a whole" in report.reason
+    more = side(plain, again=[plain, said(answer, every)] * 5, **FACTS)
+    ample = side(said(answer, every), again=[said(answer, every)] * 4, **FACTS)
+    assert judge(more, ample, Choices(alpha=0.05)).verdict is ParityVerdict.DIVERGES
+
+
+def test_a_margin_is_a_part_of_the_hypothesis(answer: Answers, side: Sides) -> None:
+    """As many prompts as the user allows may differ; the report says so."""
+    theirs = said(answer, (1, 2, 3, 4))
+    baseline = side(said(answer, ()), **FACTS)
+    candidate = side(theirs, again=[theirs], **FACTS)
+
+    reports = [judge(baseline, candidate, Choices(margin=m)) for m in (0, 0.04, 0.2)]
+
+    assert [r.verdict.value for r in reports] == ["diverges", "diverges", "equal within noise"]
+    assert "in all but 20.00% of the prompts" in reports[-1].hypothesis
 
 
 @pytest.mark.parametrize(
-    ("moved", "verdict"), [(0.39, ParityVerdict.EQUAL), (0.41, ParityVerdict.DIVERGES)]
+    ("moved", "verdict"), [(0.00009, "equal within noise"), (0.002, "diverges")]
 )
-def test_one_prompt_may_differ_by_four_times_the_noise(
-    answer: Answers, side: Sides, moved: float, verdict: ParityVerdict
-) -> None:
-    """The largest difference is that of one prompt, and means less than that of most."""
-    ours = said(answer, 0)
-    again = [answer("one two", 1, logprobs=[-0.1, -0.2]), *ours[1:]]
-    theirs = [answer("one two", 1, logprobs=[-0.1, -0.1 - moved]), *ours[1:]]
+def test_logprobs_are_a_row(answer: Answers, side: Sides, moved: float, verdict: str) -> None:
+    """The texts are the same, but the numbers show another computation; rounding is not one."""
+    ours = [answer(number=n) for n in range(1, 6)]
+    theirs = [answer(number=n, logprobs=[-0.1 - moved] * 3) for n in range(1, 6)]
 
-    report = judge(side(ours, again=again, **FACTS), side(theirs, **FACTS), Choices())
+    report = judge(side(ours, **FACTS), side(theirs, again=[theirs], **FACTS), Choices())
 
-    assert report.verdict is verdict
+    assert report.verdict.value == verdict
+    assert report.pairs[0].same_text
+    assert [c.name for c in report.criteria if c.differs] == (
+        ["log-probabilities"] if verdict == "diverges" else []
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        ({"error": "BadRequestError: no"}, "failed on one side"),
-        ({"finish_reason": "content_filter"}, "other finish reason"),
-        ({"completion_tokens": 7}, "other number of tokens"),
-        ({"valid": False}, "no longer fits its schema"),
-        ({"tool_calls": ()}, "tool calls without a match"),
+        ({"error": "BadRequestError: no"}, "answered"),
+        ({"text": "one two 3"}, "text"),
+        ({"token_ids": (1, 2, 3)}, "token ids"),
+        ({"finish_reason": "content_filter"}, "finish reason"),
+        ({"completion_tokens": 7}, "number of tokens"),
+        ({"valid": False}, "schema"),
+        ({"tool_calls": ()}, "tool calls"),
     ],
 )
-def test_each_number_can_fail_alone(
+def test_each_row_can_differ_alone(
     answer: Answers, side: Sides, change: dict[str, Any], name: str
 ) -> None:
-    """One different prompt is beyond the noise of a baseline that never differs."""
-    known = {"valid": True, "tool_calls": (("f", "{}"),)}
-    ours = [answer(number=n, **known) for n in (1, 2)]
-    theirs = [ours[0], answer(number=2, **known | change)]
+    """Two prompts that always differ are more than chance, and only in the row that they show."""
+    known = {"valid": True, "tool_calls": (("f", "{}"),), "tokens": None}
+    ours = [answer(number=n, **known) for n in range(1, MANY + 1)]
+    theirs = [*ours[:-2], *(replace(one, **change) for one in ours[-2:])]
 
-    report = judge(side(ours, **FACTS), side(theirs, **FACTS), Choices())
-
-    assert report.verdict is ParityVerdict.DIVERGES
-    assert [c.name for c in report.criteria if c.holds is False] == [name]
-    assert name in report.reason
-
-
-def test_texts_count_where_token_ids_are_there(answer: Answers, side: Sides) -> None:
-    """A gateway that swaps the texts of two answers, and nothing else, is found."""
-    ours = [answer("one two", 1), answer("three four", 2), answer("five six", 3)]
-    theirs = [replace(ours[0], text="three four"), replace(ours[1], text="one two"), ours[2]]
-
-    report = judge(side(ours, **FACTS), side(theirs, **FACTS), Choices())
+    report = judge(side(ours, **FACTS), side(theirs, again=[theirs], **FACTS), Choices())
 
     assert report.verdict is ParityVerdict.DIVERGES
-    assert report.reason == "other tokens or text: 2 of 3, 0 allowed"
+    assert [c.name for c in report.criteria if c.differs] == [name]
+    assert report.reason.startswith(f"{name}: 2 of 24, p = 0.0044")
+
+
+def test_parts_that_one_side_leaves_in_the_text_are_no_difference(
+    answer: Answers, side: Sides
+) -> None:
+    """Texts are not compared if one side takes reasoning out of them; ids are."""
+    ours = [answer(number=n) for n in range(1, MANY + 1)]
+    theirs = [replace(one, text="three", reasoning="one two") for one in ours]
+
+    report = judge(side(ours, **FACTS), side(theirs, again=[theirs], **FACTS), Choices())
+
+    assert report.verdict is ParityVerdict.EQUAL
+    assert criterion(report, "text").of == 0
+    assert criterion(report, "token ids").of == MANY
+
+
+def test_lists_of_other_lengths_are_no_difference(answer: Answers, side: Sides) -> None:
+    """A server that shows two of the likeliest tokens is compared by these."""
+    ours = [answer(number=n) for n in range(1, MANY + 1)]
+    assert ours[0].tokens
+    fewer = tuple(replace(token, top=token.top[:1]) for token in ours[0].tokens)
+    theirs = [replace(one, tokens=fewer) for one in ours]
+
+    report = judge(side(ours, **FACTS), side(theirs, again=[theirs], **FACTS), Choices())
+
+    assert criterion(report, "log-probabilities").candidate == 0
 
 
 def test_what_was_not_measured_does_not_count(answer: Answers, side: Sides) -> None:
@@ -173,11 +174,23 @@ def test_what_was_not_measured_does_not_count(answer: Answers, side: Sides) -> N
     report = judge(plain, plain, Choices())
 
     assert {c.name for c in report.criteria if c.holds is None} == {
-        "no longer fits its schema",
-        "tool calls without a match",
-        "logprob difference, 90%",
-        "logprob difference, largest",
+        "schema",
+        "tool calls",
+        "log-probabilities",
     }
+
+
+def test_same_says_what_would_have_been_seen(answer: Answers, side: Sides) -> None:
+    """More passes of the candidate see smaller changes, and few prompts see none."""
+    ours = said(answer, ())
+    seen = [
+        criterion(judge(side(ours), side(ours, again=[ours] * more), Choices()), "text").would_see
+        for more in (1, 2)
+    ]
+
+    assert 0.05 < seen[1] < seen[0] < 0.3
+    one = side([answer()], **FACTS)
+    assert criterion(judge(one, one, Choices()), "text").would_see is None
 
 
 def test_without_answers_there_is_no_verdict(answer: Answers, side: Sides) -> None:
@@ -190,11 +203,12 @@ def test_without_answers_there_is_no_verdict(answer: Answers, side: Sides) -> No
     assert "no server" in report.reason
 
 
-def test_without_a_noise_floor_there_is_no_verdict(answer: Answers, side: Sides) -> None:
-    """A baseline without its noise floor cannot judge."""
-    unknown = replace(side([answer()], **FACTS), noise=())
+def test_one_pass_of_the_baseline_cannot_judge_a_difference(answer: Answers, side: Sides) -> None:
+    """Without its noise, a baseline can only say that nothing differs."""
+    ours, theirs = said(answer, ()), said(answer, range(MANY + 1))
+    baseline = side(ours, again=(), **FACTS)
 
-    report = judge(unknown, unknown, Choices())
-
+    assert judge(baseline, side(ours, **FACTS), Choices()).verdict is ParityVerdict.EQUAL
+    report = judge(baseline, side(theirs, **FACTS), Choices())
     assert report.verdict is ParityVerdict.NONE
-    assert "noise floor" in report.reason
+    assert "the baseline was not sent its prompts again" in report.reason
