@@ -16,22 +16,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import combinations
+from itertools import combinations, product
 from math import ceil, comb, log, prod
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.statistics import (
+    DRAWS,
     ROUNDING,
     Stratum,
     first_found,
     holm,
+    independence_test,
     permutation_test,
     smallest_rate,
 )
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_llmengine.parity.evidence import Evidence
 
@@ -43,7 +45,6 @@ DEPENDENT = 0.01
 
 _TWO = 2  # units mirror each other: the two sides are as far apart if they change places
 _ROUNDING = 1e-9
-_SELF_DRAWS = 1_999
 _STEP = 1.25  # between two sizes of a change that are tried
 
 
@@ -76,13 +77,15 @@ class Rule:
 
     ``repeats`` says whether single groups may be sent to the candidate again, and ``unit`` what
     changes places. ``planned`` are the passes of the baseline and of the candidate that are made if
-    the first answers differ; None if there are no more than those at hand.
+    the first answers differ; None if there are no more than those at hand. ``draws`` is how many
+    random arrangements are compared if there are too many to compare all.
     """
 
     alpha: float = ALPHA
     repeats: bool = False
     unit: Unit = Unit.GROUP
     planned: tuple[int, int] | None = None
+    draws: int = DRAWS
 
 
 def tests_of(rows: Sequence[Evidence], rule: Rule) -> dict[str, RowTest]:
@@ -134,7 +137,7 @@ def is_varied(row: Evidence) -> bool:
 def p_value(row: Evidence, rule: Rule) -> float:
     """The p-value of a row before the correction for the other rows."""
     strata = list(row.strata().values())
-    p = permutation_test(_units(strata, rule.unit)).p_value
+    p = permutation_test(_units(strata, rule.unit), draws=rule.draws).p_value
     if not rule.repeats or rule.unit is Unit.WHOLE_PASS:
         return p
     again = (permutation_test([one]).p_value for one in row.repeated().values())
@@ -171,30 +174,17 @@ def tolerated(row: Evidence, margin: float) -> Evidence:
 def dependence(rows: Sequence[Evidence]) -> float:
     """The p-value of the hypothesis that the baseline's answers to its groups are independent.
 
-    Each of its passes is compared with the others, group by group. If the groups of a pass depend
-    on each other, one pass differs in many of them.
+    Each kind of evidence counts with the share of its distances, so that all have the same weight.
     """
-    p_values = [
-        permutation_test(strata, draws=_SELF_DRAWS).p_value
-        for row in rows
-        if row.of and row.sizes.baseline > _TWO
-        for strata in _by_pass(row)
-    ]
-    return min(1.0, len(p_values) * min(p_values)) if p_values else 1.0
-
-
-def _by_pass(row: Evidence) -> Iterable[Sequence[Stratum]]:
-    """For each pass of the baseline: the strata in which it is the candidate of the others."""
-    own = [_first(one) for one in row.strata().values()]
-    if not any(any(map(any, distances)) for distances in own):
-        return
-    for last in range(row.sizes.baseline):
-        order = [n for n in range(row.sizes.baseline) if n != last] + [last]
-        yield [Stratum(_ordered(distances, order), len(order) - 1) for distances in own]
-
-
-def _first(stratum: Stratum) -> Sequence[Sequence[float]]:
-    return [row[: stratum.baseline] for row in stratum.distances[: stratum.baseline]]
+    passes = range(rows[0].sizes.baseline)
+    sums = {group: [[0.0] * len(passes) for _ in passes] for row in rows for group in row.groups}
+    for row in rows:
+        strata = row.strata()
+        total = sum(one.distances[i][j] for one in strata.values() for i in passes for j in passes)
+        for group, one in strata.items() if total else ():
+            for i, j in product(passes, passes):
+                sums[group][i][j] += one.distances[i][j] / total
+    return independence_test(list(sums.values()))
 
 
 def _ordered(

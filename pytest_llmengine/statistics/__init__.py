@@ -1,5 +1,6 @@
 """Statistical tests with known error rates, as pure functions of plain values."""
 
+from pytest_llmengine.statistics.dependence import independence_test
 from pytest_llmengine.statistics.looks import LookHistory, Reference
 from pytest_llmengine.statistics.power import (
     fewest_changed,
@@ -9,6 +10,7 @@ from pytest_llmengine.statistics.power import (
     smallest_shift,
 )
 from pytest_llmengine.statistics.two_sample import (
+    DRAWS,
     ROUNDING,
     PermutationResult,
     Stratum,
@@ -21,6 +23,7 @@ from pytest_llmengine.statistics.two_sample import (
 )
 
 __all__ = [
+    "DRAWS",
     "ROUNDING",
     "LookHistory",
     "PermutationResult",
@@ -31,6 +34,7 @@ __all__ = [
     "fewest_changed_prompts",
     "first_found",
     "holm",
+    "independence_test",
     "logprob_distance",
     "permutation_test",
     "smallest_rate",

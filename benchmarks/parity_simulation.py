@@ -1,0 +1,228 @@
+"""Measure false alarms and power of `llmengine parity` on simulated servers.
+
+    python benchmarks/parity_simulation.py --runs 1000
+
+A simulated server answers prompts with a text, token ids and log-probabilities. Its noise is one
+of `NOISES`: none, other answers by themselves, or answers that depend on the batch, in which all
+prompts of a group are computed alike. The rule is that of `pytest_llmengine.parity`, without the
+repetition of single groups. A row marked with * shows what the rule cannot know: noise that all
+answers of a pass share. It is not judged.
+
+The exit status is 1 if more false alarms are seen than a valid test has with a chance of 0.001.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+from collections import Counter
+from dataclasses import dataclass, replace
+from math import comb
+from typing import TYPE_CHECKING
+
+from pytest_llmengine.parity.answers import ParityAnswer, Token
+from pytest_llmengine.parity.contradictions import contradictions_of
+from pytest_llmengine.parity.evidence import evidence_of
+from pytest_llmengine.parity.prompts import ParityPrompt
+from pytest_llmengine.parity.schedule import groups_of
+from pytest_llmengine.parity.setup import Facts
+from pytest_llmengine.parity.side import Side
+from pytest_llmengine.parity.significance import (
+    DEPENDENT,
+    Rule,
+    Unit,
+    adjusted_p_values,
+    dependence,
+    p_value,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Pass = Sequence[ParityAnswer]
+    Change = Callable[[Pass, random.Random], Pass]
+
+RARE = 0.001
+PASSES, CANDIDATE_PASSES = 4, 2
+BATCH = 8
+VARIANTS = 3  # of a computation, one for each size of a batch
+DRAWS = 499
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How often an answer differs by itself, and what shares a variant of the computation."""
+
+    name: str
+    alone: float = 0.0
+    shared_by: str = ""
+    rare: float = 1.0
+
+    def variants(self, groups: Sequence[int], chance: random.Random) -> Sequence[int]:
+        """The variant of the computation of each prompt in one pass."""
+        keys = [0] * len(groups) if self.shared_by == "pass" else groups
+        drawn = {
+            key: chance.randrange(VARIANTS) if chance.random() < self.rare else 0
+            for key in sorted(set(keys))
+        }
+        return [drawn[key] for key in keys] if self.shared_by else [0] * len(groups)
+
+
+NOISES = (
+    Noise("none"),
+    Noise("each answer", alone=0.2),
+    Noise("groups", shared_by="group"),
+    Noise("groups, rarely", shared_by="group", rare=0.05),
+    Noise("both", alone=0.1, shared_by="group"),
+)
+SHARED = Noise("passes", shared_by="pass")
+
+
+def answer_of(place: int, variant: int, noise: Noise, chance: random.Random) -> ParityAnswer:
+    """The answer to a prompt; a third of the prompts have another text in each variant."""
+    word = 10 * variant if place % 3 == 0 else 0
+    if chance.random() < noise.alone:
+        word += chance.randrange(1, 4)
+    ids = (place, 1000 + word, *range(2000, 2000 + 1 + word % 2))
+    texts = [f" {number}" for number in ids]
+    shift = 0.02 * variant * (-1) ** place
+    return ParityAnswer(
+        id=f"p{place}",
+        text="".join(texts),
+        token_ids=ids,
+        tokens=tuple(Token(text, shift - 0.1, ((text, shift - 0.1),)) for text in texts),
+        finish_reason="stop",
+        completion_tokens=len(ids),
+    )
+
+
+def simulated_pass(groups: Sequence[int], noise: Noise, chance: random.Random) -> Pass:
+    """The answers of one pass."""
+    variants = noise.variants(groups, chance)
+    return [answer_of(place, variants[place], noise, chance) for place in range(len(groups))]
+
+
+def side_of(passes: Sequence[Pass], groups: Sequence[int]) -> Side:
+    """A side with these passes."""
+    prompts = tuple(ParityPrompt(one.id, "chat", (), 8) for one in passes[0])
+    return Side(
+        name="simulated",
+        facts=Facts(),
+        prompts=prompts,
+        answers=tuple(passes[0]),
+        again=tuple(zip(*passes[1:], strict=True)),
+        groups=tuple(groups),
+        batch=BATCH,
+        date="",
+        tool_version="",
+    )
+
+
+def verdict(baseline: Side, candidate: Side, alpha: float) -> str:
+    """What the rule says of two sides."""
+    if contradictions_of(baseline, candidate):
+        return "diverges"
+    rows = {row.name: row for row in evidence_of(baseline, candidate) if row.of}
+    is_dependent = dependence([*rows.values()]) < DEPENDENT
+    rule = Rule(alpha, unit=Unit.WHOLE_PASS if is_dependent else Unit.GROUP, draws=DRAWS)
+    p_values = {name: p_value(row, rule) for name, row in rows.items()}
+    if min(adjusted_p_values(rows, p_values).values()) <= alpha:
+        return "diverges"
+    return "cannot tell" if is_dependent else "equal"
+
+
+def _unchanged(answers: Pass, _chance: random.Random) -> Pass:
+    return answers
+
+
+def _stripped(answers: Pass) -> Pass:
+    return [replace(answer, token_ids=None, tokens=None) for answer in answers]
+
+
+def _cut(answers: Pass, chance: random.Random) -> Pass:
+    """The last word of 2% of the texts is missing."""
+    return [
+        replace(answer, text=answer.text.rpartition(" ")[0]) if chance.random() < 0.02 else answer
+        for answer in answers
+    ]
+
+
+def _swapped(answers: Pass, _chance: random.Random) -> Pass:
+    """The texts of two answers are swapped."""
+    one, other, *rest = answers
+    return [replace(one, text=other.text), replace(other, text=one.text), *rest]
+
+
+def _shifted(answers: Pass, _chance: random.Random) -> Pass:
+    """The log-probabilities of another computation, with other words in 5% of the texts."""
+
+    def shifted(place: int, answer: ParityAnswer) -> ParityAnswer:
+        tokens = tuple(
+            Token(t.text, t.logprob - 0.01, ((t.text, t.logprob - 0.01),))
+            for t in answer.tokens or ()
+        )
+        other = place % 20 == 0
+        ids = (answer.token_ids or ()) + (9,) * other
+        return replace(answer, text=answer.text + " 9" * other, token_ids=ids, tokens=tokens)
+
+    return [shifted(place, answer) for place, answer in enumerate(answers)]
+
+
+CHANGES: dict[str, Change] = {
+    "2% of the texts cut": _cut,
+    "2% of the texts cut, ids and log-probabilities stripped": lambda a, c: _stripped(_cut(a, c)),
+    "two texts swapped": _swapped,
+    "two texts swapped, ids and log-probabilities stripped": lambda a, c: _stripped(_swapped(a, c)),
+    "5% of the answers other, ids and log-probabilities stripped": lambda a, c: _stripped(
+        _shifted(a, c)
+    ),
+}
+
+
+def simulate(
+    noise: Noise, change: Change, *, prompts: int, runs: int, alpha: float
+) -> Counter[str]:
+    """How often the rule says what."""
+    groups = groups_of([ParityPrompt(str(n), "chat", (), 8) for n in range(prompts)], BATCH)
+    found: Counter[str] = Counter()
+    for run in range(runs):
+        chance = random.Random(f"{noise.name} {run}")
+        ours = [simulated_pass(groups, noise, chance) for _ in range(PASSES)]
+        theirs = [
+            change(simulated_pass(groups, noise, chance), chance) for _ in range(CANDIDATE_PASSES)
+        ]
+        found[verdict(side_of(ours, groups), side_of(theirs, groups), alpha)] += 1
+    return found
+
+
+def too_many(false_alarms: int, runs: int, alpha: float) -> bool:
+    """Whether a valid test has as many false alarms with a chance below 0.001."""
+    rest = sum(comb(runs, k) * alpha**k * (1 - alpha) ** (runs - k) for k in range(false_alarms))
+    return 1 - rest < RARE
+
+
+def main() -> int:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--prompts", type=int, default=228)
+    parser.add_argument("--alpha", type=float, default=0.01)
+    given = parser.parse_args()
+    setting = {"prompts": given.prompts, "runs": given.runs, "alpha": given.alpha}
+    excess = False
+    print(f"{given.runs} runs of {given.prompts} prompts, alpha {given.alpha:g}")
+    print(f"{'no change, noise of':62}diverges  cannot tell")
+    for noise in (*NOISES, SHARED):
+        found = simulate(noise, _unchanged, **setting)
+        excess |= noise is not SHARED and too_many(found["diverges"], given.runs, given.alpha)
+        mark = "* " if noise is SHARED else ""
+        print(f"{mark + noise.name:62}{found['diverges']:8}  {found['cannot tell']:11}")
+    print(f"\n{'change, without noise':62}diverges")
+    for name, change in CHANGES.items():
+        print(f"{name:62}{simulate(NOISES[0], change, **setting)['diverges']:8}")
+    return int(excess)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
