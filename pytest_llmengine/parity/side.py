@@ -34,7 +34,8 @@ class Side:
     answers to each prompt, one per pass; it is empty if the prompts were sent once. ``groups`` has
     the group of each prompt (see `schedule`), and ``batch`` is how many prompts were sent at once
     at most. ``date`` is the day in ISO 8601 (UTC). ``source`` is the file that the side was read
-    from. ``notes`` say what a file of an old version does not hold.
+    from. ``notes`` say what a file of an old version does not hold. ``is_part`` says whether some
+    prompts of a group were left out since they were sent.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Side:
     tool_version: str
     source: str | None = None
     notes: tuple[str, ...] = ()
+    is_part: bool = False
 
     def answers_to(self, place: int) -> tuple[ParityAnswer, ...]:
         """All answers to the prompt at this place, in the order of the passes."""
@@ -93,7 +95,12 @@ class Side:
             answers=tuple(self.answers[place] for place in kept),
             again=tuple(self.again[place] for place in kept) if self.again else (),
             groups=tuple(self.groups[place] for place in kept),
+            is_part=self.is_part or self._cuts_a_group(kept),
         )
+
+    def _cuts_a_group(self, kept: Sequence[int]) -> bool:
+        left = {self.groups[place] for place in set(range(len(self.groups))).difference(kept)}
+        return any(self.groups[place] in left for place in kept)
 
     def describe(self) -> str:
         """The engine and where its answers come from, in one line."""

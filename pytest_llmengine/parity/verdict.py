@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.parity.pairs import Pair, pairs_of
+from pytest_llmengine.parity.schedule import places_by_group
 from pytest_llmengine.parity.significance import ALPHA, Unit
 
 if TYPE_CHECKING:
@@ -124,6 +125,12 @@ def criterion_of(row: Evidence, test: RowTest | None) -> Criterion:
     )
 
 
+_OTHER_GROUPS = (
+    "the two sides were sent the prompts in other groups, so the false-alarm rate holds only if "
+    "answers do not depend on the prompts that are computed with them"
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParityReport:
     """The outcome of a comparison: the sides, the causes, the criteria and the pairs.
@@ -162,7 +169,17 @@ class ParityReport:
     @property
     def notes(self) -> tuple[str, ...]:
         """What could not be concluded, and why."""
-        return tuple(dict.fromkeys((*self.baseline.notes, *self.candidate.notes)))
+        known = tuple(dict.fromkeys((*self.baseline.notes, *self.candidate.notes)))
+        return known if known or self._sent_alike else (_OTHER_GROUPS,)
+
+    @property
+    def _sent_alike(self) -> bool:
+        """Whether both sides were sent each prompt among the same others."""
+        ours, theirs = (
+            {frozenset(places) for places in places_by_group(side.groups).values()}
+            for side in (self.baseline, self.candidate)
+        )
+        return ours == theirs and self.baseline.is_part == self.candidate.is_part
 
     @property
     def variations(self) -> dict[str, tuple[Pair, ...]]:

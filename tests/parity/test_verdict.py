@@ -80,7 +80,7 @@ def test_passes_that_differ_as_a_whole_are_the_unit(answer: Answers, side: Sides
     assert report.unit == "pass"
     assert report.verdict is ParityVerdict.NONE
     assert "passes of the baseline differ from each other as a whole" in report.reason
-    more = side(plain, again=[plain, said(answer, every)] * 5, **FACTS)
+    more = side(plain, again=[*[plain] * 7, *[said(answer, every)] * 2], **FACTS)
     ample = side(said(answer, every), again=[said(answer, every)] * 4, **FACTS)
     assert judge(more, ample, Choices(alpha=0.05)).verdict is ParityVerdict.DIVERGES
 
@@ -191,6 +191,19 @@ def test_same_says_what_would_have_been_seen(answer: Answers, side: Sides) -> No
     assert 0.05 < seen[1] < seen[0] < 0.3
     one = side([answer()], **FACTS)
     assert criterion(judge(one, one, Choices()), "text").would_see is None
+
+
+def test_other_groups_are_said(answer: Answers, side: Sides) -> None:
+    """The rate needs both sides to be sent each prompt among the same others."""
+    ours = side(said(answer, ()), **FACTS)
+    pairs = replace(ours, groups=tuple(n // 2 for n in range(MANY)))
+    some = [prompt.id for prompt in ours.prompts[:5]]  # the last one without the other of its group
+
+    def notes(baseline: Side, candidate: Side) -> int:
+        return len(judge(baseline, candidate, Choices()).notes)
+
+    assert (notes(pairs, pairs), notes(ours, pairs)) == (0, 1)
+    assert (notes(pairs.only(some), pairs.only(some)), notes(pairs.only(some), ours)) == (0, 1)
 
 
 def test_without_answers_there_is_no_verdict(answer: Answers, side: Sides) -> None:

@@ -1,0 +1,26 @@
+"""The false-alarm rate of the run holds on simulated servers, and attacks of gateways are found."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = Path(__file__).parents[2] / "benchmarks" / "parity_simulation.py"
+
+
+def test_the_simulation() -> None:
+    """In its small form: it ends with an error if there are too many false alarms."""
+    command = [sys.executable, PROGRAM, "--runs", "12", "--prompts", "32", "--alpha", "0.2"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    assert (run.returncode, run.stderr) == (0, "")
+    rows = dict(re.findall(r"^(\S.*?)  +(\d+)(?: +\d+)?$", run.stdout, re.MULTILINE))
+    assert int(rows["two texts swapped"]) == 12
+    assert int(rows["two texts swapped, ids and log-probabilities stripped"]) == 12
+    assert int(rows["5% of the answers other, ids and log-probabilities stripped"]) == 12
+    # Passes that share their noise are seen, and are no change.
+    cannot_tell = re.search(r"^\* passes +\d+ +(\d+)$", run.stdout, re.MULTILINE)
+    assert cannot_tell
+    assert int(cannot_tell[1]) >= 9
