@@ -30,7 +30,7 @@ from pytest_llmengine.parity.setup import Facts
 from pytest_llmengine.parity.side import Side
 from pytest_llmengine.parity.significance import (
     DEPENDENT,
-    Rule,
+    DecisionRule,
     Unit,
     adjusted_p_values,
     dependence,
@@ -125,7 +125,7 @@ def verdict(baseline: Side, candidate: Side, alpha: float) -> str:
         return "diverges"
     rows = {row.name: row for row in evidence_of(baseline, candidate) if row.of}
     is_dependent = dependence([*rows.values()]) < DEPENDENT
-    rule = Rule(alpha, unit=Unit.WHOLE_PASS if is_dependent else Unit.GROUP, draws=DRAWS)
+    rule = DecisionRule(alpha, unit=Unit.WHOLE_PASS if is_dependent else Unit.GROUP, draws=DRAWS)
     p_values = {name: p_value(row, rule) for name, row in rows.items()}
     if min(adjusted_p_values(rows, p_values).values()) <= alpha:
         return "diverges"

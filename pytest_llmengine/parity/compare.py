@@ -27,7 +27,7 @@ from pytest_llmengine.parity.side import Side
 from pytest_llmengine.parity.significance import (
     ALPHA,
     DEPENDENT,
-    Rule,
+    DecisionRule,
     Unit,
     dependence,
     differs_each_time,
@@ -146,7 +146,7 @@ def judge(
     dependent = dependence(rows)
     unit = Unit.WHOLE_PASS if dependent < DEPENDENT else Unit.GROUP
     planned = (max(baseline.passes, choices.passes), choices.candidate_passes) if is_live else None
-    rule = Rule(alpha=choices.alpha, repeats=is_live, unit=unit, planned=planned)
+    rule = DecisionRule(alpha=choices.alpha, repeats=is_live, unit=unit, planned=planned)
     tests = tests_of([tolerated(row, choices.margin) for row in rows], rule)
     report = ParityReport(
         verdict=ParityVerdict.NONE,

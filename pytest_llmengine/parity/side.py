@@ -75,10 +75,10 @@ class Side:
         return replace(self, again=added)
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> AnswerCost:
         """What the answers of the side cost."""
         known = (a for place in range(len(self.prompts)) for a in self.answers_to(place))
-        return Cost.of(known)
+        return AnswerCost.of(known)
 
     @property
     def digest(self) -> str:
@@ -109,7 +109,7 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class AnswerCost:
     """What answers cost; a server that reports no usage adds no tokens."""
 
     requests: int = 0

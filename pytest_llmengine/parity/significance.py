@@ -72,7 +72,7 @@ class RowTest:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class DecisionRule:
     """How rows are tested: the false-alarm rate of the run, and what may be sent again.
 
     ``repeats`` says whether single groups may be sent to the candidate again, and ``unit`` what
@@ -88,7 +88,7 @@ class Rule:
     draws: int = DRAWS
 
 
-def tests_of(rows: Sequence[Evidence], rule: Rule) -> dict[str, RowTest]:
+def tests_of(rows: Sequence[Evidence], rule: DecisionRule) -> dict[str, RowTest]:
     """The test of each row that was measured, by its name."""
     measured = {row.name: row for row in rows if row.of}
     p_values = {name: p_value(row, rule) for name, row in measured.items()}
@@ -119,7 +119,7 @@ def adjusted_p_values(
     return {**dict.fromkeys(rows, 1.0), **holm(varied)}
 
 
-def _alone(row: Evidence, rule: Rule, family: int) -> float:
+def _alone(row: Evidence, rule: DecisionRule, family: int) -> float:
     """The rate of a row's test of all groups, in the worst case.
 
     The rate is that of the run divided by the rows that vary, of which this would be one if it
@@ -134,14 +134,25 @@ def is_varied(row: Evidence) -> bool:
     return any(any(map(any, rows)) for rows in row.distances.values())
 
 
-def p_value(row: Evidence, rule: Rule) -> float:
+def p_value(row: Evidence, rule: DecisionRule) -> float:
     """The p-value of a row before the correction for the other rows."""
     strata = list(row.strata().values())
     p = permutation_test(_units(strata, rule.unit), draws=rule.draws).p_value
     if not rule.repeats or rule.unit is Unit.WHOLE_PASS:
         return p
-    again = (permutation_test([one]).p_value for one in row.repeated().values())
+    again = map(_exact, row.repeated().values())
     return min(1.0, 2 * min(p, len(strata) * min(again, default=1.0)))
+
+
+def _exact(stratum: Stratum) -> float:
+    """The p-value of a group that the candidate was sent often, over all arrangements.
+
+    The few passes of the baseline are chosen from all, which is the same as to choose the others.
+    """
+    few, many = stratum.baseline, stratum.candidate
+    order = [*range(few, few + many), *range(few)]
+    mirrored = Stratum(_ordered(stratum.distances, order), many)
+    return permutation_test([mirrored], draws=stratum.arrangements).p_value
 
 
 def _units(strata: Sequence[Stratum], unit: Unit) -> Sequence[Stratum]:
@@ -155,7 +166,7 @@ def merged(strata: Sequence[Stratum]) -> Stratum:
     return Stratum(sums, strata[0].baseline)
 
 
-def is_blind(row: Evidence, rule: Rule) -> bool:
+def is_blind(row: Evidence, rule: DecisionRule) -> bool:
     """Whether the row could not be rejected even if the candidate differed in every group."""
     units = _units(list(row.strata().values()), rule.unit) if row.of else ()
     lowest = prod(1.0 if one.units == _TWO else 1 / one.arrangements for one in units)
@@ -215,7 +226,7 @@ def repeats_needed(rows: Sequence[Evidence], alpha: float, most: int) -> int | N
     )
 
 
-def smallest_seen(row: Evidence, rule: Rule, alpha: float) -> float | None:
+def smallest_seen(row: Evidence, rule: DecisionRule, alpha: float) -> float | None:
     """The smallest change of a row that is found with 95% power by the test of all groups."""
     strata = _units(list(row.strata().values()), rule.unit)
     sizes = [len(places) for places in row.groups.values()]

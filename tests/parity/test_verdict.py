@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import comb
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -39,7 +40,7 @@ def criterion(report: ParityReport, name: str) -> Any:
 def test_changes_that_chance_explains_are_equal(
     answer: Answers, side: Sides, changed: tuple[int, ...], verdict: str
 ) -> None:
-    """One other text has p = 1/15, three have p = 1/15³; text, ids and the tokens are three rows."""
+    """One other text has p = 1/15, three have p = 1/15³; text, ids and tokens are three rows."""
     ours, theirs = said(answer, ()), said(answer, changed)
 
     report = judge(side(ours, **FACTS), side(theirs, again=[theirs], **FACTS), Choices())
@@ -66,6 +67,21 @@ def test_a_candidate_may_differ_as_the_baseline_does(answer: Answers, side: Side
     assert criterion(report, "text").noise == pytest.approx(MANY / 2 * 2 / 3)
     assert criterion(report, "text").p_value > 0.1
     assert report.verdict is not ParityVerdict.DIVERGES
+
+
+def test_one_prompt_that_always_differs_is_found_by_asking_again(
+    answer: Answers, side: Sides
+) -> None:
+    """Of 32 prompts, one is sent to the candidate 36 times; the factor is the number of prompts."""
+    ours = [answer(f"one two {n}", n, tokens=None, token_ids=None) for n in range(1, 33)]
+    theirs = [replace(ours[0], text="one"), *ours[1:]]
+    baseline, candidate = side(ours, **FACTS), side(theirs, again=[theirs], **FACTS)
+    asked = candidate.with_more({0: [theirs[0]] * 34})
+
+    reports = [judge(baseline, one, Choices(), is_live=True) for one in (candidate, asked)]
+
+    assert [r.verdict.value for r in reports] == ["equal within noise", "diverges"]
+    assert criterion(reports[1], "text").p_value == pytest.approx(2 * 32 / comb(40, 4))
 
 
 def test_passes_that_differ_as_a_whole_are_the_unit(answer: Answers, side: Sides) -> None:

@@ -9,6 +9,7 @@ import pytest
 from pytest_llmengine.statistics import (
     fewest_changed,
     fewest_changed_prompts,
+    first_found,
     permutation_test,
     smallest_rate,
     smallest_shift,
@@ -74,3 +75,16 @@ def test_the_smallest_shift() -> None:
     found = smallest_shift(is_found, 10.0, runs=1000)
     assert found == pytest.approx(2 + 1.645 / 2, abs=0.1)
     assert smallest_shift(is_found, 1.0) is None
+
+
+def test_the_first_size_that_is_found() -> None:
+    """It is found in 95% of the runs; a size that is too small is given up soon."""
+    tried: list[float] = []
+
+    def is_found(size: float, chance: random.Random) -> bool:
+        tried.append(size)
+        return chance.random() < size
+
+    assert first_found(is_found, [0.5, 0.9, 1.0]) == 1.0
+    assert tried.count(0.5) < 20 < tried.count(1.0) == 40
+    assert first_found(is_found, [0.1, 0.2]) is None
