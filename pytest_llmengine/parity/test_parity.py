@@ -32,12 +32,16 @@ _NO_BASELINE = (
 def test_parity(
     llmengine_kind: str | None, llmengine_parity: Callable[[str], ParityReport]
 ) -> None:
-    """The candidate differs from the baseline no more than the baseline from itself."""
+    """The candidate's answers to one kind of prompts have the distribution of the baseline's.
+
+    The report is printed, so that ``pytest -rP`` shows it for a test that passes.
+    """
     if llmengine_kind is None:
         pytest.skip(_NO_BASELINE)
     report = llmengine_parity(llmengine_kind)
     if report.verdict is not ParityVerdict.EQUAL:
         pytest.fail(_printed(report), pytrace=False)
+    print(_printed(report))  # noqa: T201
 
 
 def _printed(report: ParityReport) -> str:

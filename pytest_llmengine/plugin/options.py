@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pytest_llmengine.targets import Settings
 
-OptionKind = Literal["text", "list", "lines", "flag", "path", "seconds", "count"]
+OptionKind = Literal["text", "list", "lines", "flag", "path", "seconds", "count", "rate"]
 
 _INI_TYPES: dict[OptionKind, Any] = {
     "text": "string",
@@ -27,6 +27,7 @@ _INI_TYPES: dict[OptionKind, Any] = {
     "path": "string",
     "seconds": "string",
     "count": "string",
+    "rate": "string",
 }
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
@@ -175,6 +176,13 @@ PARITY_PROMPTS = Option(
     "path",
     "PATH",
 )
+PARITY_ALPHA = Option(
+    "parity_alpha",
+    ("--parity-alpha",),
+    "the false-alarm rate of the comparison, all tests of the run together (default: 0.01)",
+    "rate",
+    "RATE",
+)
 PROFILE = Option(
     "profile",
     ("--engine-profile",),
@@ -257,6 +265,7 @@ OPTIONS = (
     PARITY_BASELINE,
     PARITY_CANDIDATE,
     PARITY_PROMPTS,
+    PARITY_ALPHA,
 )
 _LIMITS = {
     "answer": ANSWER_TIMEOUT,
@@ -440,7 +449,19 @@ def _count(text: str) -> int:
     raise ArgumentTypeError(f"{text!r}; give a whole number above 0")
 
 
-_NUMBERS: dict[str, Callable[[str], float]] = {"seconds": _seconds, "count": _count}
+def _rate(text: str) -> float:
+    with suppress(ValueError):
+        if _LEAST_RATE <= (rate := float(text)) <= _MOST_RATE:
+            return rate
+    raise ArgumentTypeError(f"{text!r}; give a rate from {_LEAST_RATE} to {_MOST_RATE}")
+
+
+_LEAST_RATE, _MOST_RATE = 0.0001, 0.5
+_NUMBERS: dict[str, Callable[[str], float]] = {
+    "seconds": _seconds,
+    "count": _count,
+    "rate": _rate,
+}
 
 
 def _flag(option: Option, text: str) -> bool:

@@ -10,6 +10,7 @@ from pytest_llmengine.parity import Choices, Live, ParityError, Selection, choos
 from pytest_llmengine.parity.side import is_saved
 from pytest_llmengine.parity.significance import ALPHA
 from pytest_llmengine.plugin.options import (
+    PARITY_ALPHA,
     PARITY_BASELINE,
     PARITY_CANDIDATE,
     PARITY_PROMPTS,
@@ -28,7 +29,8 @@ _loaded = pytest.StashKey[dict["Path", "Side"]]()
 
 
 def kinds_of(config: pytest.Config) -> list[str]:
-    """The kinds of prompts in this run; raises UsageError if a file is wrong."""
+    """The kinds of prompts in this run; raises UsageError if a file or the rate is wrong."""
+    chosen(config, PARITY_ALPHA)
     try:
         saved = [_saved(config, option) for option in (PARITY_BASELINE, PARITY_CANDIDATE)]
         known = next((side for side in saved if side is not None), None)
@@ -55,7 +57,8 @@ class Comparer:
         """The report on the prompts of one kind; the test fails if an engine cannot be opened."""
         baseline, candidate = self._side(PARITY_BASELINE), self._side(PARITY_CANDIDATE)
         prompts = choose(baseline, candidate, _selection(self._config, kind))
-        alpha = ALPHA / len(kinds_of(self._config))
+        rate = chosen(self._config, PARITY_ALPHA) or ALPHA
+        alpha = rate / len(kinds_of(self._config))
         return compare(baseline, candidate, prompts, Choices(alpha=alpha, rounds=0))
 
     def _side(self, option: Option) -> Live | Side:

@@ -74,6 +74,20 @@ def test_a_mismatch_fails_with_its_cause(pytester: pytest.Pytester, saved: Path)
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
+def test_the_rate_is_shared_by_the_tests(
+    pytester: pytest.Pytester, saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of two kinds has a half; the report of a test that passes is there on request."""
+    sides = f"--parity-baseline={saved}", f"--parity-candidate={saved}"
+
+    result = pytester.runpytest_inprocess(*SUITE, *sides, "--parity-alpha=0.03", "-rP")
+    monkeypatch.setenv("LLMENGINE_PARITY_ALPHA", "3")
+    wrong = pytester.runpytest_inprocess(*SUITE, *sides)
+
+    result.stdout.fnmatch_lines("false alarms: at most 1.50% of runs*")
+    wrong.stderr.fnmatch_lines("*LLMENGINE_PARITY_ALPHA is '3'; give a rate from 0.0001 to 0.5*")
+
+
 def test_own_prompts_of_two_live_engines(pytester: pytest.Pytester) -> None:
     """The baseline may be live too, and prompts may come from a file."""
     prompts = pytester.makefile(".jsonl", prompts=PROMPTS)
