@@ -149,9 +149,9 @@ def _cut(answers: Pass, chance: random.Random) -> Pass:
 
 
 def _swapped(answers: Pass, _chance: random.Random) -> Pass:
-    """The texts of two answers are swapped."""
-    one, other, *rest = answers
-    return [replace(one, text=other.text), replace(other, text=one.text), *rest]
+    """The texts of two answers, of different groups, are swapped each time."""
+    one, *rest, other = answers
+    return [replace(one, text=other.text), *rest, replace(other, text=one.text)]
 
 
 def _shifted(answers: Pass, _chance: random.Random) -> Pass:

@@ -95,6 +95,7 @@ def parity(  # noqa: PLR0913 - one option each
     from pytest_llmengine.parity import Choices, Selection
 
     _check_paths(save, report or ())
+    _check_passes(passes, candidate_passes)
     selection = Selection(file=prompts, kinds=tuple(kind or ()), limit=limit, max_tokens=max_tokens)
     choices = Choices(
         allowed=_causes(allow or ()),
@@ -131,6 +132,16 @@ def _check_paths(save: Path | None, reports: Sequence[Path]) -> None:
         check_saved(save)
     for path in reports:
         check_path(path)
+
+
+def _check_passes(baseline: int, candidate: int) -> None:
+    from pytest_llmengine.parity import ParityError
+
+    if candidate >= baseline:
+        raise ParityError(
+            f"--candidate-passes is {candidate} and --passes is {baseline}; give the candidate fewer "
+            "passes, since the test of equal numbers sees less"
+        )
 
 
 def _causes(names: Sequence[str]) -> tuple[str, ...]:

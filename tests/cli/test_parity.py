@@ -106,6 +106,7 @@ def test_a_baseline_is_saved_and_used(
         (["--baseline", "mock", "--candidate", "mock", "--kind", "odd"], "no prompt has the kind"),
         (["--baseline", "mock", "--candidate", "mock", "--baseline-fact", "x=1"], "names are"),
         (["--candidate", "mock"], "Missing option '--baseline'"),
+        (["--baseline", "mock", "--candidate-passes", "4"], "give the candidate fewer passes"),
     ],
 )
 def test_mistake_of_a_user_is_one_line(
