@@ -139,7 +139,7 @@ def _check_passes(baseline: int, candidate: int) -> None:
 
     if candidate >= baseline:
         raise ParityError(
-            f"--candidate-passes is {candidate} and --passes is {baseline}; give the candidate fewer "
+            f"--candidate-passes is {candidate}, --passes is {baseline}; give the candidate fewer "
             "passes, since the test of equal numbers sees less"
         )
 
