@@ -39,16 +39,15 @@ class Contradiction:
 
 def contradictions_of(baseline: Side, candidate: Side) -> tuple[Contradiction, ...]:
     """The contradictions in the candidate's answers, in the order of the prompts."""
-    spelled = _token_texts(baseline)
-
-    def text(answer: ParityAnswer) -> str | None:
-        return _text_and_tokens(answer, spelled)
-
-    relations: tuple[Relation, ...] = (text, _ids_and_usage, _ids_and_tokens, _chosen_token)
-    found = [
-        *_same_ids(baseline, candidate),
-        *(one for relation in relations for one in _exceptions(baseline, candidate, relation)),
-    ]
+    by_ids, by_id = _answer_texts(baseline), _token_texts(baseline)
+    relations: tuple[Relation, ...] = (
+        lambda answer: _text_and_ids(answer, by_ids),
+        lambda answer: _text_and_tokens(answer, by_id),
+        _ids_and_usage,
+        _ids_and_tokens,
+        _chosen_token,
+    )
+    found = [one for relation in relations for one in _exceptions(baseline, candidate, relation)]
     order = {prompt.id: place for place, prompt in enumerate(candidate.prompts)}
     once = list(dict.fromkeys(found))
     return tuple(sorted(once, key=lambda one: order[one.id]))
@@ -82,26 +81,29 @@ def _counts(side: Side, relation: Relation) -> Mapping[tuple[str, str | None], C
     return found
 
 
-def _same_ids(baseline: Side, candidate: Side) -> Iterator[Contradiction]:
-    """Answers with the ids of an answer of the baseline and another text.
+def _answer_texts(side: Side) -> Mapping[tuple[str, tuple[int, ...]], set[str]]:
+    """The texts of a side's answers to each prompt, by their token ids."""
+    found: dict[tuple[str, tuple[int, ...]], set[str]] = {}
+    for _, answer in _answers(side):
+        if answer.token_ids and _is_plain(answer):
+            found.setdefault((answer.id, answer.token_ids), set()).add(answer.text)
+    return found
 
-    Answers with tool calls or reasoning are left out, since not all servers take these out of the
-    text.
-    """
-    for place in range(len(baseline.prompts)):
-        texts: dict[tuple[int, ...], set[str]] = {}
-        for answer in filter(_is_plain, baseline.known_answers_to(place)):
-            if answer.token_ids:
-                texts.setdefault(answer.token_ids, set()).add(answer.text)
-        for answer in filter(_is_plain, candidate.known_answers_to(place)):
-            known = texts.get(answer.token_ids or ())
-            if known is not None and len(known) == 1 and answer.text not in known:
-                yield Contradiction(
-                    answer.id, "the token ids are those of the baseline, and the text is not"
-                )
+
+def _text_and_ids(
+    answer: ParityAnswer, texts: Mapping[tuple[str, tuple[int, ...]], set[str]]
+) -> str | None:
+    """How the text relates to that of the baseline's answer with the same token ids."""
+    known = texts.get((answer.id, answer.token_ids or ()), set())
+    if len(known) != 1 or not _is_plain(answer):
+        return None
+    if answer.text in known:
+        return "the text is that of the baseline for these token ids"
+    return "the token ids are those of the baseline, and the text is not"
 
 
 def _is_plain(answer: ParityAnswer) -> bool:
+    """Whether the text is the whole answer; not all servers take calls and reasoning out of it."""
     return answer.ok and not answer.tool_calls and answer.reasoning is None
 
 
@@ -164,11 +166,14 @@ def _difference(count: int, what: str, other: int, others: str) -> str:
 
 
 def _chosen_token(answer: ParityAnswer) -> str | None:
+    """Whether each chosen token has its log-probability in the list, or is less likely than it."""
     if not answer.tokens or not all(token.top for token in answer.tokens):
         return None
-    listed = all(map(_is_listed, answer.tokens))
-    return f"each chosen token is {'' if listed else 'not '}among the likeliest with its value"
+    if all(map(_fits, answer.tokens)):
+        return "the log-probabilities of chosen tokens fit the likeliest ones"
+    return "the log-probability of a chosen token does not fit the likeliest ones"
 
 
-def _is_listed(token: Token) -> bool:
-    return any(t == token.text and abs(v - token.logprob) <= _TIE for t, v in token.top)
+def _fits(token: Token) -> bool:
+    values = [value for _, value in token.top]
+    return token.logprob <= min(values) or any(abs(v - token.logprob) <= _TIE for v in values)

@@ -47,7 +47,7 @@ def ours(answer: Answers) -> list[ParityAnswer]:
                 "token_ids": (9,),
                 "text": "three",
             },
-            "each chosen token is not among the likeliest with its value",
+            "the log-probability of a chosen token does not fit the likeliest ones",
         ),
     ],
 )
@@ -87,7 +87,7 @@ def _with_end(one: ParityAnswer) -> ParityAnswer:
         lambda one: replace(one, completion_tokens=one.completion_tokens + 1),
         lambda one: replace(one, text="", tool_calls=(("f", "{}"),)),
         lambda one: replace(one, text="said", reasoning="thought"),
-        lambda one: replace(one, text=f" {one.text}\n", token_ids=None),
+        lambda one: replace(one, text=f" {one.text}\n"),
     ],
     ids=["end token", "nothing but text", "usage", "tool calls", "reasoning", "white space"],
 )
