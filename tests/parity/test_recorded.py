@@ -83,6 +83,26 @@ def test_another_dtype_diverges(baseline: Side, recorded: Path) -> None:
     assert not report.contradictions
 
 
+@pytest.mark.parametrize(
+    ("candidate", "verdict", "rows"),
+    [
+        ("llama_cpp_again", "equal within noise", []),
+        ("llama_cpp_kv_q8", "diverges", ["text", "log-probabilities"]),
+    ],
+)
+def test_another_kv_cache_diverges(
+    recorded: Path, candidate: str, verdict: str, rows: list[str]
+) -> None:
+    """Another process of llama.cpp is equal, and one with a quantised KV cache is not."""
+    sides = load(recorded / "llama_cpp.jsonl.gz"), load(recorded / f"{candidate}.jsonl.gz")
+
+    report = compare(*sides, choose(*sides, Selection()), Choices())
+
+    assert report.verdict.value == verdict
+    assert [criterion.name for criterion in report.criteria if criterion.differs] == rows
+    assert not report.notes
+
+
 def test_a_stated_dtype_is_a_mismatch(baseline: Side, recorded: Path) -> None:
     """If the user states it, the cause is named before any number."""
     side = load(recorded / "dtype.jsonl.gz")
