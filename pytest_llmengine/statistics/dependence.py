@@ -12,14 +12,13 @@ import random
 from itertools import combinations, permutations
 from typing import TYPE_CHECKING
 
-from pytest_llmengine.statistics.two_sample import SAME
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     Matrix = Sequence[Sequence[float]]
 
 _DRAWS = 999
+_SAME = 1e-12  # statistics that differ only by rounding are ties
 _FEWEST = 3  # passes; two have one distance, which no order changes
 _MOST_LISTED = 5  # passes, whose orders are listed first; this is faster
 
@@ -34,7 +33,7 @@ def independence_test(strata: Sequence[Matrix], *, draws: int = _DRAWS, seed: in
         return 1.0
     passes = range(len(varied[0]))
     observed = _sum_of_squares(varied, [passes] * len(varied))
-    least = observed * (1 - SAME)
+    least = observed * (1 - _SAME)
     chance = random.Random(seed)  # noqa: S311  # nosec B311 - repeatable on purpose
     hits = 0
     known = list(permutations(passes)) if len(passes) <= _MOST_LISTED else []

@@ -38,7 +38,7 @@ CAP = 1.0
 """Larger differences of one log-probability count as this, so that no token outweighs the rest."""
 
 DRAWS = 9_999
-SAME = 1e-12  # of all distances; statistics that differ only by rounding are ties
+_SAME = 1e-12  # of all distances; statistics that differ only by rounding are ties
 
 
 def value_distance(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:
@@ -161,7 +161,7 @@ def permutation_test(
     # Strata of equal units have the energy 0 in every arrangement.
     varied = [energy for energy in map(_Energy, strata) if energy.total]
     observed = fsum(energy.of(energy.observed) for energy in varied)
-    least = observed - SAME * sum(energy.total for energy in varied)
+    least = observed - _SAME * sum(energy.total for energy in varied)
     total = prod(energy.stratum.arrangements for energy in varied)
     exact = total <= draws + 1
     if exact:
