@@ -9,19 +9,20 @@ A kind of evidence is a distance between two units: `logprob_distance` for log-p
 `value_distance` for texts, token ids, finish reasons and everything else that is equal or not.
 
 The statistic is the energy distance between the two samples (Székely and Rizzo, "Energy
-statistics", 2013). The p-value is exact if there are few arrangements of the units. Else it is
-``(1 + hits) / (1 + draws)`` over random arrangements, which is valid for any number of draws
-(Phipson and Smyth, "Permutation p-values should never be zero", 2010).
+statistics", 2013). The p-value is exact if the arrangements of the units have few energies, as they
+have on a server whose answers repeat. Else it is ``(1 + hits) / (1 + draws)`` over random
+arrangements, which is valid for any number of draws (Phipson and Smyth, "Permutation p-values
+should never be zero", 2010).
 """
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from itertools import combinations, product, starmap
-from math import comb, fsum, prod
+from math import comb, fsum
 from operator import add
 from typing import TYPE_CHECKING, TypeVar
 
@@ -160,29 +161,44 @@ def permutation_test(
     """
     # Strata of equal units have the energy 0 in every arrangement.
     varied = [energy for energy in map(_Energy, strata) if energy.total]
-    observed = fsum(energy.of(energy.observed) for energy in varied)
-    least = observed - _SAME * sum(energy.total for energy in varied)
-    total = prod(energy.stratum.arrangements for energy in varied)
-    exact = total <= draws + 1
-    if exact:
-        sums = reduce(_all_sums, (energy.all() for energy in varied), [0.0])
-        return PermutationResult(sum(s >= least for s in sums) / total, observed, total, exact)
+    total = sum(energy.total for energy in varied)
+    observed = [energy.of(energy.observed) for energy in varied]
+    counts = _all_sums(varied, _SAME * total, draws + 1)
+    if counts is not None:
+        # Each energy is rounded to a whole number of ties, and so may be off by one.
+        least = sum(round(one / (_SAME * total)) for one in observed) - len(varied)
+        arrangements = sum(counts.values())
+        hits = sum(count for energy, count in counts.items() if energy >= least)
+        return PermutationResult(hits / arrangements, fsum(observed), arrangements, exact=True)
     chance = random.Random(seed)  # noqa: S311  # nosec B311 - repeatable on purpose
     drawn = [0.0] * draws
     for energy in varied:
         drawn = list(map(add, drawn, energy.drawn(draws, chance)))
-    p_value = (1 + sum(s >= least for s in drawn)) / (1 + draws)
-    return PermutationResult(p_value, observed, draws + 1, exact)
+    hits = sum(one >= fsum(observed) - _SAME * total for one in drawn)
+    return PermutationResult((1 + hits) / (1 + draws), fsum(observed), draws + 1, exact=False)
 
 
-def _all_sums(some: Sequence[float], others: Sequence[float]) -> list[float]:
-    return [one + other for one in some for other in others]
+def _all_sums(energies: Sequence[_Energy], tie: float, limit: int) -> Mapping[int, int] | None:
+    """How many arrangements of all strata have each sum of energies, counted in ties.
+
+    None if there are more kinds of arrangements than the limit.
+    """
+    sums: Mapping[int, int] = {0: 1}
+    for energy in energies:
+        if len(sums) * energy.kinds > limit:
+            return None
+        added: Counter[int] = Counter()
+        for (one, count), (other, times) in product(sums.items(), energy.all()):
+            added[one + round(other / tie)] += count * times
+        sums = added
+    return sums
 
 
 class _Energy:
     """The energy distance between the samples of a stratum, for any arrangement of its units.
 
-    All pairs of units are added up once, so a choice costs only the pairs of the candidate.
+    All pairs of units are added up once, so a choice costs only the pairs of the candidate. Units
+    with equal distances to all units are alike: which of them are chosen makes no difference.
     """
 
     def __init__(self, stratum: Stratum) -> None:
@@ -190,6 +206,10 @@ class _Energy:
         self.observed = tuple(range(stratum.baseline, stratum.units))
         self.sums = [fsum(row) for row in stratum.distances]
         self.total = fsum(self.sums) / 2
+        alike: dict[tuple[float, ...], list[int]] = {}
+        for unit, row in enumerate(stratum.distances):
+            alike.setdefault(tuple(row), []).append(unit)
+        self.alike = list(alike.values())
 
     def of(self, chosen: Sequence[int]) -> float:
         """The energy distance if the candidate has these units, weighted by the sizes."""
@@ -200,21 +220,40 @@ class _Energy:
         rest = self.total - within - across
         return (2 * across - 2 * within * n / m - 2 * rest * m / n) / (n + m)
 
-    def all(self) -> list[float]:
-        """The energies of all choices."""
-        return [self.of(chosen) for chosen in self._choices()]
+    @property
+    def kinds(self) -> int:
+        """In how many ways units can be chosen, if units that are alike are not told apart."""
+        ways = [1, *[0] * self.stratum.candidate]
+        for units in self.alike:
+            ways = [sum(ways[max(0, n - len(units)) : n + 1]) for n in range(len(ways))]
+        return ways[-1]
+
+    def all(self) -> list[tuple[float, int]]:
+        """The energies of all kinds of choices, with the number of choices of the kind."""
+        choices = _choices(self.alike, self.stratum.candidate)
+        return [(self.of(chosen), count) for chosen, count in choices]
 
     def drawn(self, draws: int, chance: random.Random) -> Iterator[float]:
         """The energies of random choices."""
-        if self.stratum.arrangements <= draws:
-            yield from chance.choices(self.all(), k=draws)
+        if self.kinds <= draws:
+            energies, counts = zip(*self.all(), strict=True)
+            yield from chance.choices(energies, counts, k=draws)
             return
         units, m = range(self.stratum.units), self.stratum.candidate
         for _ in range(draws):
             yield self.of(chance.sample(units, m))
 
-    def _choices(self) -> Iterator[tuple[int, ...]]:
-        return combinations(range(self.stratum.units), self.stratum.candidate)
+
+def _choices(alike: Sequence[Sequence[int]], size: int) -> Iterator[tuple[list[int], int]]:
+    """One choice of so many units per kind, and how many choices are of this kind."""
+    if not alike:
+        yield [], 1
+        return
+    first, *others = alike
+    left = sum(map(len, others))
+    for n in range(max(0, size - left), min(size, len(first)) + 1):
+        for chosen, count in _choices(others, size - n):
+            yield [*first[:n], *chosen], comb(len(first), n) * count
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
