@@ -26,10 +26,10 @@ from pytest_llmengine.statistics import (
     Stratum,
     first_found,
     holm,
-    independence_test,
     permutation_test,
     smallest_rate,
 )
+from pytest_llmengine.statistics.dependence import independence_test
 
 if TYPE_CHECKING:
     import random

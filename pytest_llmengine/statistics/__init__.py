@@ -1,6 +1,5 @@
 """Statistical tests with known error rates, as pure functions of plain values."""
 
-from pytest_llmengine.statistics.dependence import independence_test
 from pytest_llmengine.statistics.looks import LookHistory, Reference
 from pytest_llmengine.statistics.power import (
     fewest_changed,
@@ -34,7 +33,6 @@ __all__ = [
     "fewest_changed_prompts",
     "first_found",
     "holm",
-    "independence_test",
     "logprob_distance",
     "permutation_test",
     "smallest_rate",

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pytest_llmengine.statistics import independence_test
+from pytest_llmengine.statistics.dependence import independence_test
 
 PASSES = 4
 STRATA = 12
