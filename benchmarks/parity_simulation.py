@@ -180,10 +180,10 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def simulate(
-    noise: Noise, change: Change, *, prompts: int, runs: int, alpha: float
+def simulate(  # noqa: PLR0913
+    noise: Noise, change: Change, *, prompts: int, runs: int, alpha: float, single: bool = False
 ) -> Counter[str]:
-    """How often the rule says what."""
+    """How often the rule says what; with ``single``, it takes each prompt for a group."""
     groups = groups_of([ParityPrompt(str(n), "chat", (), 8) for n in range(prompts)], BATCH)
     found: Counter[str] = Counter()
     for run in range(runs):
@@ -192,7 +192,8 @@ def simulate(
         theirs = [
             change(simulated_pass(groups, noise, chance), chance) for _ in range(CANDIDATE_PASSES)
         ]
-        found[verdict(side_of(ours, groups), side_of(theirs, groups), alpha)] += 1
+        units = range(prompts) if single else groups
+        found[verdict(side_of(ours, units), side_of(theirs, units), alpha)] += 1
     return found
 
 
@@ -208,8 +209,14 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--prompts", type=int, default=228)
     parser.add_argument("--alpha", type=float, default=0.01)
+    parser.add_argument("--single", action="store_true", help="take each prompt for a group")
     given = parser.parse_args()
-    setting = {"prompts": given.prompts, "runs": given.runs, "alpha": given.alpha}
+    setting = {
+        "prompts": given.prompts,
+        "runs": given.runs,
+        "alpha": given.alpha,
+        "single": given.single,
+    }
     excess = False
     print(f"{given.runs} runs of {given.prompts} prompts, alpha {given.alpha:g}")
     print(f"{'no change, noise of':62}diverges  cannot tell")
