@@ -14,6 +14,7 @@ from .pool.pool import get_engine as get_engine
 from .pool.pool import get_engine_config as get_engine_config
 from .pool.pool import register_engine as register_engine
 from .transport.answer_limits import AnswerLimits as AnswerLimits
+from .transport.limiter_config import LimiterConfig as LimiterConfig
 from .transport.loop import pauses as pauses
 from .types.errors import AnswerTooLargeError as AnswerTooLargeError
 from .types.errors import APIConnectionError as APIConnectionError

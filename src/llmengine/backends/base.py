@@ -15,6 +15,8 @@ from llmengine.config.address import Address, Names, base_of, plain, root_of
 from llmengine.structured.enforcement import EnforcementCache
 from llmengine.telemetry.pricing import DEFAULT_CURRENCY, tariff_of
 from llmengine.telemetry.usage import Who
+from llmengine.transport.adaptive import CEILING
+from llmengine.transport.limiter_config import AUTO
 from llmengine.types.errors import ConfigError, InvalidRequestError
 from llmengine.types.request import Capability
 from llmengine.types.secrets import secret_address
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from llmengine.dialects.base import Dialect
     from llmengine.telemetry.pricing import Tariff
     from llmengine.transport.base import HTTPRequest, Outgoing
+    from llmengine.transport.limiter import LimiterState
     from llmengine.transport.loop import Background
     from llmengine.types.errors import CallError
     from llmengine.types.outputs import Fingerprint, LLMOutput, Tokens
@@ -141,6 +144,7 @@ class Backend:
                 self.config,
                 self.address,
                 urls,
+                owner=self,
                 clocks=self.clocks,
                 ready=None if type(self).ready is Backend.ready else self.ready,
                 in_process=self.in_process,
@@ -152,8 +156,32 @@ class Backend:
 
     @property
     def concurrency(self) -> int:
-        """How many calls of this engine may be under way at once."""
-        return self.config.max_concurrency or self.default_concurrency
+        """How many calls of this engine may be under way at once.
+
+        With "auto" it is the largest number; how many of the calls are sent is then decided while
+        they run.
+        """
+        number = self.config.max_concurrency
+        if number is None and self.config.limiter is not None:
+            number = self.config.limiter.max_concurrency  # it replaces the default
+        if number is None:
+            return self.default_concurrency
+        return CEILING if number == AUTO else number
+
+    @property
+    def present_limit(self) -> float:
+        """How many calls of this engine may be under way now; at most ``concurrency``."""
+        connection = self._connection
+        return (
+            self.concurrency
+            if connection is None
+            else min(self.concurrency, connection.chats.limit)
+        )
+
+    def limits(self) -> LimiterState | None:
+        """The state of the engine's limits; None if this process has not sent a request yet."""
+        connection = self._connection
+        return None if connection is None else connection.chats.state()
 
     @property
     def window(self) -> int:

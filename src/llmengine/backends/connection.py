@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from llmengine.dialects.errors import failure
 from llmengine.transport.base import HTTPRequest
 from llmengine.transport.cold_start import PROBE_TIMEOUT, trouble_at
+from llmengine.transport.limiter import Share
+from llmengine.transport.limiter_config import AUTO
 from llmengine.transport.loop import transport_name
 from llmengine.transport.policies import with_retries
+from llmengine.transport.rates import RequestSize
 from llmengine.types.errors import AuthenticationError, CallError, RateLimitError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from llmengine.config.address import Address
     from llmengine.config.settings import EngineSettings, Timeouts
     from llmengine.transport.base import HTTPReply, HTTPStream, Outgoing, Transport
+    from llmengine.transport.limiter import Permit, Slots
     from llmengine.transport.loop import Background
+    from llmengine.types.request import ChatRequest, Message
 
     Ready = Callable[[Background], Awaitable[None]]
 
@@ -44,7 +48,8 @@ class Connection:
     """Sends the requests of one engine to its server; used on the background loop only.
 
     All engines of a server share its pauses (HTTP 429), the wait until it is awake, and the limit
-    of its queue. ``ready`` is awaited before each attempt, if it is given.
+    of its queue. ``owner`` is the object whose requests these are; all connections of one owner
+    have the same share of these limits. ``ready`` is awaited before each attempt, if it is given.
     ``queues_calls`` says that a call that ran out of time in the server's queue is sent again.
     """
 
@@ -55,6 +60,7 @@ class Connection:
         address: Address,
         urls: URLs,
         *,
+        owner: object,
         clocks: Timeouts,
         ready: Ready | None = None,
         in_process: bool = False,
@@ -65,7 +71,6 @@ class Connection:
         self.urls = urls
         self.clocks = clocks
         self.patience = clocks.patience
-        self.process_slots = nullcontext() if in_process else loop.process_slots
         self._address = address
         self._chat_url = address.with_query(urls.chat)
         self._ready = ready
@@ -73,10 +78,15 @@ class Connection:
         self._queues_calls = queues_calls
         self._transport_name = ""
         self._transport: Transport
-        self._pace = loop.pace(urls.root, address.credential)
-        self._turn = partial(self._pace.turn, config.requests_per_minute, self.patience)
         self._readiness = loop.readiness(urls.root)
         self._queue = loop.queue(urls.root, config.model)
+        self.limiter = loop.permits.limiter(owner, urls.root, address.credential, config.limiter)
+        self.chats = loop.permits.share(owner, ("chats", urls.root), self._share_of_chats)
+        # What an attempt asks the server while it holds its permit must not wait for a permit of
+        # another attempt. So questions have a share of their own, without slots.
+        self._questions = loop.permits.share(
+            owner, ("questions", urls.root), lambda: self._share(())
+        )
 
     @property
     def transport(self) -> Transport:
@@ -115,13 +125,14 @@ class Connection:
             limits=self.config.limits,
         )
 
-    async def send(self, outgoing: HTTPRequest | Outgoing) -> HTTPReply:
+    async def send(self, outgoing: HTTPRequest | Outgoing, permit: Permit) -> HTTPReply:
         """Send one request and return the answer, whatever its status."""
-        async with self.process_slots:
-            if isinstance(outgoing, HTTPRequest):
-                reply = await self.transport.fetch(outgoing)
-            else:
-                reply = await outgoing.fetch()
+        if isinstance(outgoing, HTTPRequest):
+            reply = await self.transport.fetch(outgoing)
+        else:
+            reply = await outgoing.fetch()
+        permit.end_request()
+        self.chats.read_headers(reply.headers)
         if not self._in_process:
             self.config.limits.hold_values(reply.body)
         return reply
@@ -143,31 +154,50 @@ class Connection:
             # A 429 without Retry-After pauses the other calls too.
             pause = max(error.retry_after or 0.0, self.config.retry_wait)
             if pause <= self.patience:
-                self._pace.cool(pause)
+                self.limiter.pause.begin(self.urls.root, pause, self.loop.loop.time())
         if isinstance(error, AuthenticationError):
             error.advise(self._address.key_advice)
         return error
 
     # ---- when a request may be sent
 
-    async def retried(self, once: Callable[[], Awaitable[T]], max_retries: int | None = None) -> T:
+    def size_of(self, request: ChatRequest) -> RequestSize | None:
+        """The size of a request; None if it is not needed."""
+        if not self.chats.counts_tokens:
+            return None
+        sampling = request.sampling
+        answers = 1 if sampling.n is None else sampling.n
+        most = None if sampling.max_tokens is None else answers * sampling.max_tokens
+        return RequestSize(sum(map(_text_bytes, request.messages)), most)
+
+    async def retried(
+        self,
+        once: Callable[[Permit], Awaitable[T]],
+        max_retries: int | None = None,
+        size: RequestSize | None = None,
+    ) -> T:
         """The value of `once`, with as many retries as configured, each sent when it is allowed."""
         config = self.config
         limit = config.max_retries if max_retries is None else max_retries
-        attempt = self.in_turn(once, queued=True)
+        attempt = self.in_turn(once, queued=True, size=size)
         return await with_retries(attempt, limit, config.retry_wait, self.patience)
 
     def in_turn(
-        self, once: Callable[[], Awaitable[T]], *, queued: bool = False
+        self,
+        once: Callable[[Permit], Awaitable[T]],
+        *,
+        queued: bool = False,
+        size: RequestSize | None = None,
     ) -> Callable[[], Awaitable[T]]:
         """Wrap the attempt `once`, so that it waits until it may be made.
 
-        It waits until the engine is ready, its server is awake and the call has its turn. The wait
+        It waits until the engine is ready, its server is awake and the call has a permit. The wait
         is not part of the attempt, so it does not count against the attempt's time limits.
-        ``queued`` is for chats, which the server may put into a queue of its own.
+        ``queued`` is for chats, which the server may put into a queue of its own; ``size`` is
+        needed only if the tokens per minute are limited.
         """
         config = self.config
-        attempt = partial(self._queued if queued else self._paced, once)
+        attempt = partial(self._queued, once, size) if queued else partial(self._asked, once)
         if config.cold_start is None:
             return attempt
         url = self.urls.base + "/models"
@@ -175,13 +205,46 @@ class Connection:
         probe = partial(trouble_at, self.transport, probe_request)
         return partial(self._readiness.attempt, attempt, probe, config.cold_start)
 
-    async def _paced(self, once: Callable[[], Awaitable[T]]) -> T:
+    async def _asked(self, once: Callable[[Permit], Awaitable[T]]) -> T:
         if self._ready is not None:
             await self._ready(self.loop)
-        await self._turn()
-        return await once()
+        with await self._permit(self._questions, None) as permit:
+            return await once(permit)
 
-    async def _queued(self, once: Callable[[], Awaitable[T]]) -> T:
+    async def _queued(self, once: Callable[[Permit], Awaitable[T]], size: RequestSize | None) -> T:
         if self._ready is not None:
             await self._ready(self.loop)
-        return await self._queue.attempt(once, self._turn, again=self._queues_calls)
+        acquire = partial(self._permit, self.chats, size)
+        return await self._queue.attempt(once, acquire, again=self._queues_calls)
+
+    async def _permit(self, share: Share, size: RequestSize | None) -> Permit:
+        return share.try_acquire(size) or await share.acquire(size, self.patience)
+
+    def _share_of_chats(self) -> Share:
+        slots: list[Slots] = [*self.limiter.slots, self._queue]
+        if self.config.max_concurrency == AUTO:
+            server = self.urls.root, self._address.credential, self.config.model
+            slots.append(self.loop.permits.adaptive(server))
+        return self._share(slots)
+
+    def _share(self, slots: Iterable[Slots]) -> Share:
+        limits = self.config if self.config.limiter is None else self.config.limiter
+        return Share(
+            self.loop.permits,
+            self.limiter,
+            slots,
+            weight=self.config.weight,
+            requests_per_minute=limits.requests_per_minute,
+            tokens_per_minute=limits.tokens_per_minute,
+            in_process=self._in_process,
+        )
+
+
+def _text_bytes(message: Message) -> int:
+    """The length of the text of a message; images and other parts are not counted."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return len(content.encode())
+    parts = content if isinstance(content, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    return sum(len(text.encode()) for text in texts if isinstance(text, str))

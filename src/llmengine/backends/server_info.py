@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from llmengine.backends.connection import Connection
     from llmengine.transport.base import HTTPReply, HTTPRequest
+    from llmengine.transport.limiter import Permit
 
 
 # The time limit of such a request, in seconds. It does not run the model, so an answer is fast.
@@ -37,8 +38,8 @@ async def post(connection: Connection, url: str, body: Mapping[str, object]) -> 
     """
     request = _request(connection, url, to_json(body))
 
-    async def once() -> bytes:
-        reply = await connection.send(request)
+    async def once(permit: Permit) -> bytes:
+        reply = await connection.send(request, permit)
         if reply.status != _OK:
             raise connection.refusal(reply.status, reply.headers, reply.body)
         return reply.body

@@ -65,12 +65,14 @@ class Endpoint:
     @property
     def pause(self) -> float:
         """The seconds left of a pause that the server asked for; any thread may read it."""
-        return self._loop.pause(self._urls.root, self.engine.backend.address.credential)
+        engine = self.engine
+        credential = engine.backend.address.credential
+        return self._loop.pause(self._urls.root, credential, engine.config.limiter)
 
     @property
     def load(self) -> tuple[float, int]:
         """A sort key: the share of its concurrency that is in use, then its requests so far."""
-        return self._outstanding / self.engine.backend.concurrency, self._requests
+        return self._outstanding / self.engine.backend.present_limit, self._requests
 
     def trial_in(self, now: float) -> float:
         """Seconds until the endpoint may get its trial; infinite if it is not resting."""

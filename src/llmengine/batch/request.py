@@ -25,6 +25,7 @@ from llmengine.dialects.openai_chat import decode
 from llmengine.engine.call import internal_error
 from llmengine.telemetry.usage import Spending
 from llmengine.transport.policies import with_retries
+from llmengine.transport.rates import RequestSize
 from llmengine.types.errors import CallError, InvalidRequestError, detached
 from llmengine.types.request import ChatRequest, ResponseFormat, to_messages
 from llmengine.types.sampling import SamplingParams
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from llmengine.engine.call import Call, CallUsage
     from llmengine.engine.engine import Engine
     from llmengine.transport.base import HTTPReply, HTTPRequest
+    from llmengine.transport.limiter import Permit
     from llmengine.types.outputs import LLMOutput
     from llmengine.types.results import Result
 
@@ -137,9 +139,8 @@ async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: BatchAnswe
         with call.usage(chat) as usage:
             send = partial(_send, call, outgoing, answer, usage)
             try:
-                reply = await call.connection.in_turn(send, queued=True)()
-                data = read_object(reply.body)
-                usage.answered(usage_of(data))
+                size = RequestSize(len(outgoing.body), _max_tokens(request))
+                reply, data = await call.connection.in_turn(send, queued=True, size=size)()
                 refuse_incomplete(data, request, reply.body)
             except CallError as error:
                 answer.add_spending(usage.close(error=error))
@@ -148,19 +149,30 @@ async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: BatchAnswe
 
 
 async def _send(
-    call: Call, outgoing: HTTPRequest, answer: BatchAnswer, usage: CallUsage
-) -> HTTPReply:
+    call: Call, outgoing: HTTPRequest, answer: BatchAnswer, usage: CallUsage, permit: Permit
+) -> tuple[HTTPReply, dict[str, object]]:
+    """The answer, and the JSON object in it."""
     answer.attempts += 1
     answer.reply = None
     usage.attempt()
     try:
-        answer.reply = reply = await call.connection.send(outgoing)
+        answer.reply = reply = await call.connection.send(outgoing, permit)
         if reply.status != _OK:
             raise call.connection.refusal(reply.status, reply.headers, reply.body)
     except CallError as error:
         usage.failed(error)
         raise
-    return reply
+    data = read_object(reply.body)
+    used = usage_of(data)
+    usage.answered(used)
+    permit.count(used)
+    return reply, data
+
+
+def _max_tokens(request: BatchRequest) -> int | None:
+    """The longest answer that the request allows, on any route; None if it does not say."""
+    names = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+    return next((most for n in names if isinstance(most := request.body.get(n), int)), None)
 
 
 def _body(request: BatchRequest, model: str) -> bytes:

@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from llmengine.transport.answer_limits import DEFAULT_LIMITS, AnswerLimits
+from llmengine.transport.limiter_config import Concurrency, LimiterConfig, as_concurrency
 from llmengine.transport.policies import FIRST_WAIT, LONGEST_RETRY_AFTER, LONGEST_WAIT
 from llmengine.transport.registry import AUTO, known_transport
 from llmengine.types.arguments import checked_fields, suggestion
@@ -147,6 +148,11 @@ class EngineSettings(BaseModel):
       ``retry_wait`` is the longest wait before the second attempt, in seconds; it doubles with
       each attempt.
     - ``max_concurrency`` is how many calls may run at once. The default depends on the backend.
+      "auto" finds how many requests the server should have, by its goodput.
+    - ``requests_per_minute`` and ``tokens_per_minute`` limit the requests of all engines with the
+      same address and key; they are evenly spaced.
+    - ``limiter`` is a LimiterConfig, or a mapping of its fields: limits that engines share.
+    - ``weight`` is the engine's part of what it shares with other engines, relative to theirs.
     - ``reasoning`` is a bool or an effort such as "low".
     - ``sampling`` holds defaults, which the parameters of a call override.
     - ``extra_body`` is added to the body of every request as it is.
@@ -189,8 +195,11 @@ class EngineSettings(BaseModel):
         default=3, ge=0, validation_alias=AliasChoices("max_retries", "num_retries")
     )
     retry_wait: float = Field(default=FIRST_WAIT, gt=0, le=LONGEST_WAIT)
-    max_concurrency: int | None = Field(default=None, ge=1)
+    max_concurrency: Annotated[Concurrency, BeforeValidator(as_concurrency)] = None
     requests_per_minute: float | None = Field(default=None, gt=0)
+    tokens_per_minute: float | None = Field(default=None, gt=0)
+    limiter: Annotated[LimiterConfig | None, BeforeValidator(LimiterConfig.of)] = None
+    weight: float = Field(default=1.0, gt=0)
     reasoning: bool | str | None = None
     headers: dict[str, str] = Field(default_factory=dict)
     extra_body: dict[str, Any] = Field(default_factory=dict)
@@ -244,6 +253,14 @@ class EngineSettings(BaseModel):
             data = dict(data)
             data.setdefault("reasoning", data.pop("enable_reasoning"))
         return data
+
+    @model_validator(mode="after")
+    def _one_place_for_rates(self) -> Self:
+        for name in ("requests_per_minute", "tokens_per_minute"):
+            if self.limiter is not None and getattr(self, name) is not None:
+                msg = f"{name} and limiter are both given; set {name} in the limiter"
+                raise ValueError(msg)
+        return self
 
     def model_post_init(self, _context: object, /) -> None:
         """Name an unnamed engine after its backend, and register its keys as secrets."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from llmengine.telemetry.otel import ChatSpan, Tracing
     from llmengine.telemetry.pricing import Tariff
     from llmengine.telemetry.usage import Account
+    from llmengine.transport.limiter import Permit
     from llmengine.types.outputs import LLMOutput, Usage
     from llmengine.types.request import ChatRequest
 
@@ -142,7 +143,7 @@ class Call:
     """One call of an engine, for one prompt or for many; used on the background loop only.
 
     A slot of ``slots`` is held for a prompt with all its attempts and the waits between them; a
-    slot of the process is held for one request only.
+    permit, which the limits of the server and of the process allow, is held for one attempt only.
     """
 
     def __init__(self, backend: Backend, connection: Connection) -> None:
@@ -189,25 +190,26 @@ class Call:
         self, request: ChatRequest, usage: CallUsage, max_retries: int | None
     ) -> LLMOutput:
         once = partial(self._attempt, request, usage)
-        return await self.connection.retried(once, max_retries)
+        size = self.connection.size_of(request)
+        return await self.connection.retried(once, max_retries, size)
 
-    async def _attempt(self, request: ChatRequest, usage: CallUsage) -> LLMOutput:
+    async def _attempt(self, request: ChatRequest, usage: CallUsage, permit: Permit) -> LLMOutput:
         try:
-            output = await self._fetch(request, usage)
+            output = await self._fetch(request, usage, permit)
         except Exception as raised:  # noqa: BLE001 - raised as an LLMEngineError
             error = as_llm_error(raised)
             if isinstance(error, CallError):
                 usage.failed(error)
                 await self.backend.explain(self.connection, error)
             raise error from error.__cause__
-        self.note_answer(output, usage)
+        self.note_answer(output, usage, permit)
         return output
 
-    async def _fetch(self, request: ChatRequest, usage: CallUsage) -> LLMOutput:
+    async def _fetch(self, request: ChatRequest, usage: CallUsage, permit: Permit) -> LLMOutput:
         backend, connection = self.backend, self.connection
         outgoing = backend.outgoing(connection, request)
         usage.attempt()
-        reply = await connection.send(outgoing)
+        reply = await connection.send(outgoing, permit)
         if reply.status != _OK:
             raise connection.refusal(reply.status, reply.headers, reply.body)
         if len(reply.body) > _LARGE_BODY:  # decoding would block the loop for too long
@@ -217,9 +219,10 @@ class Call:
         await backend.check_answer(connection, request, output)
         return output
 
-    def note_answer(self, output: LLMOutput, usage: CallUsage) -> None:
+    def note_answer(self, output: LLMOutput, usage: CallUsage, permit: Permit) -> None:
         """Count the answer to a request; log once which parts of it could not be read."""
         usage.answered(output.usage)
+        permit.count(output.usage)
         if output.warnings:
             self.backend.warn_once("unreadable parts", "%s", "; ".join(output.warnings))
 

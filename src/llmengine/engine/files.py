@@ -35,13 +35,43 @@ def load_engines(path: str | os.PathLike[str]) -> dict[str, EngineConfig]:
 def parse_engines(entries: list[object], source: str) -> dict[str, EngineConfig]:
     """The engines of a list of mappings, by name; error messages begin with `source`."""
     engines: dict[str, EngineConfig] = {}
-    for place, entry in enumerate(entries, start=1):
+    for place, entry in enumerate(_with_limiters(entries, source), start=1):
         config = _parse(entry, f"{source}: engine {place}")
         if config.name in engines:
             msg = f"{source}: engine {place}: name: {config.name!r} is taken by an earlier engine"
             raise ConfigError(msg)
         engines[config.name] = config
     return engines
+
+
+def _with_limiters(entries: list[object], source: str) -> list[object]:
+    """The entries; a limiter that is given by its name is replaced by the one with that name."""
+    named: dict[object, dict[object, object]] = {}
+    for place, entry in enumerate(entries, start=1):
+        limiter = entry.get("limiter") if isinstance(entry, dict) else None
+        if isinstance(limiter, dict):
+            name = limiter.get("name")
+            if isinstance(name, str) and named.setdefault(name, limiter) != limiter:
+                msg = (
+                    f"{source}: engine {place}: limiter: an earlier engine has {name!r} with other "
+                    f"limits; write 'limiter: {name}' here, or choose another name"
+                )
+                raise ConfigError(msg)
+    complete: list[object] = []
+    for place, entry in enumerate(entries, start=1):
+        if isinstance(entry, dict) and isinstance(name := entry.get("limiter"), str):
+            if name not in named:
+                known = ", ".join(map(str, named)) or "none"
+                msg = (
+                    f"{source}: engine {place}: limiter: no engine of this file defines {name!r} "
+                    f"(defined: {known}); write 'limiter: {{name: {name}, max_concurrency: 32}}' "
+                    "at one of them"
+                )
+                raise ConfigError(msg)
+            complete.append(entry | {"limiter": named[name]})
+        else:
+            complete.append(entry)
+    return complete
 
 
 def read_yaml(source: Path, what: str) -> object:

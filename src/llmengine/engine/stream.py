@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from llmengine.dialects.base import StreamDecoder
     from llmengine.engine.call import CallUsage
     from llmengine.transport.base import HTTPStream
+    from llmengine.transport.limiter import Permit
     from llmengine.transport.loop import Background
     from llmengine.types.outputs import LLMOutput
     from llmengine.types.request import ChatRequest
@@ -113,14 +114,15 @@ class StreamReader:
     ) -> LLMOutput:
         async def send(changed: ChatRequest) -> LLMOutput:
             once = partial(self._attempt, changed, usage)
-            return await self._call.connection.retried(once, max_retries)
+            connection = self._call.connection
+            return await connection.retried(once, max_retries, connection.size_of(changed))
 
         return await self._call.with_or_without_reasoning(request, send)
 
-    async def _attempt(self, request: ChatRequest, usage: CallUsage) -> LLMOutput:
+    async def _attempt(self, request: ChatRequest, usage: CallUsage, permit: Permit) -> LLMOutput:
         decoder = self._backend.dialect.decoder(request)
         try:
-            output = await self._fetch(request, decoder, usage)
+            output = await self._fetch(request, decoder, usage, permit)
         except Exception as raised:  # noqa: BLE001 - raised as an LLMEngineError
             error = as_llm_error(raised)
             if isinstance(error, CallError):
@@ -132,22 +134,24 @@ class StreamReader:
                 usage.failed(error)
                 await self._backend.explain(self._call.connection, error)
             raise error from error.__cause__
-        self._call.note_answer(output, usage)
+        self._call.note_answer(output, usage, permit)
         return output
 
     async def _fetch(
-        self, request: ChatRequest, decoder: StreamDecoder, usage: CallUsage
+        self, request: ChatRequest, decoder: StreamDecoder, usage: CallUsage, permit: Permit
     ) -> LLMOutput:
         backend, connection = self._backend, self._call.connection
         clocks, limits = connection.clocks, connection.config.limits
         now = asyncio.get_running_loop().time
         usage.attempt()
-        async with connection.process_slots, AsyncExitStack() as stack:
+        async with AsyncExitStack() as stack:
+            stack.callback(permit.end_request)
             clock = StreamClock(now(), clocks.first_token, clocks.gap, clocks.total)
             opening = stack.enter_async_context(
                 connection.stream(backend.outgoing(connection, request))
             )
             reply = await _within(clock, opening)
+            connection.chats.read_headers(reply.headers)
             if reply.status != 200:  # noqa: PLR2004 - the only status of success
                 body = await _within(clock, _whole(reply.chunks))
                 limits.hold_values(body)

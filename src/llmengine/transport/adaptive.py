@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # The largest limit: a process sends no more requests at once by default.
 CEILING = 1000
 START = 16
-# By how much a trial raises or lowers the limit; a trial upwards that failed makes the next smaller.
+# By how much a trial raises or lowers the limit; a failed trial upwards makes the next one smaller.
 _STEP, _SMALLEST_STEP = 1.5, 1.2
 # A limit that turned out to be too high is lowered by less than the trial, so that it stays above
 # the number of requests that the server needs.
@@ -45,7 +45,7 @@ _CHANGE = 0.2
 _FIRST_VARIANCE, _LEAST_VARIANCE = 0.01, 1e-4
 
 
-class Outcome(Enum):
+class RequestOutcome(Enum):
     """How a request ended, as far as it says something about the load of the server.
 
     ``RATE_LIMITED`` is a 429 and ``OVERLOADED`` a 503. ``OTHER`` is for every other failure, and
@@ -67,7 +67,7 @@ class Ending:
     the number of generated tokens; it is 1 if the server does not report them.
     """
 
-    outcome: Outcome
+    outcome: RequestOutcome
     sent_at: float
     now: float
     in_flight: int
@@ -125,11 +125,13 @@ class AdaptiveLimit:
     The time is given by the caller, so that this class also works on the time of a simulation.
     """
 
+    watches_answers = True
+
     def __init__(self, start: float = START, *, ceiling: int = CEILING) -> None:
         self._ceiling = ceiling
         self._base = self._now_at = min(float(start), float(ceiling))  # the limit, and with a trial
         self._window = _Window(-inf, settling=0)
-        self._state = self._after_doubling
+        self._state: State = self._after_doubling
         self._before: tuple[float, float] | None = None  # the limit and goodput before doubling
         self._held: list[float] = []  # goodput of the windows at the present limit
         self._tried: list[float] = []  # goodput of the windows of the present trial
@@ -147,11 +149,11 @@ class AdaptiveLimit:
 
     def ended(self, ending: Ending) -> None:
         """Take note of the end of a request."""
-        if ending.outcome is Outcome.ANSWERED:
+        if ending.outcome is RequestOutcome.ANSWERED:
             self._window.add(ending)
             if self._window.is_complete(self.limit):
                 self._close_window(ending.now)
-        elif ending.outcome is not Outcome.OTHER and ending.sent_at >= self._lowered_at:
+        elif ending.outcome is not RequestOutcome.OTHER and ending.sent_at > self._lowered_at:
             self._lower(ending)
 
     def _lower(self, ending: Ending) -> None:

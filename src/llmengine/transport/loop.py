@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from llmengine.transport.cold_start import Readiness
+from llmengine.transport.limiter import Dispatcher
 from llmengine.transport.mocks import is_started_here, refuse_unmocked
-from llmengine.transport.policies import Pace, ServerQueue
+from llmengine.transport.policies import ServerQueue
 from llmengine.transport.registry import AUTO, BUILT_IN, transport_factory
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from llmengine.transport.base import Transport
+    from llmengine.transport.limiter_config import LimiterConfig
 
 
 # The methods that such tools replace: (client, module, its classes and methods). Two clients are
@@ -121,11 +123,10 @@ class Background:
     def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.loop = asyncio.new_event_loop() if loop is None else loop
         self._shared: dict[Hashable, Any] = {}
-        self._paces: dict[tuple[str, int], Pace] = {}
         self._readiness: dict[str, Readiness] = {}
         self._queues: dict[tuple[str, str], ServerQueue] = {}
         self._slots: WeakKeyDictionary[object, asyncio.Semaphore] = WeakKeyDictionary()
-        self.process_slots = asyncio.Semaphore(PROCESS_CONCURRENCY)
+        self.permits = Dispatcher(self.loop, PROCESS_CONCURRENCY)
         self._thread = threading.Thread(target=self._run, name="llmengine", daemon=True)
         self._thread.start()
 
@@ -161,28 +162,22 @@ class Background:
         del self._shared[name]
 
     def slots(self, owner: object, count: int) -> asyncio.Semaphore:
-        """The semaphore that limits the concurrent calls of one engine; only for the loop."""
+        """The semaphore that limits the concurrent prompts of one engine; only for the loop."""
         if owner not in self._slots:
             self._slots[owner] = asyncio.Semaphore(count)
         return self._slots[owner]
 
-    def pace(self, origin: str, credential: int) -> Pace:
-        """The pace of one server and one key, shared by all its engines; only for the loop."""
-        key = (origin, credential)
-        if key not in self._paces:
-            self._paces[key] = Pace(origin)
-        return self._paces[key]
-
-    def pause(self, origin: str, credential: int) -> float:
+    def pause(self, origin: str, credential: int, config: LimiterConfig | None = None) -> float:
         """The seconds left of a pause that the server asked for, for that key; thread-safe."""
-        pace = self._paces.get((origin, credential))
-        return 0.0 if pace is None else pace.pause
+        limiter = self.permits.existing(origin, credential, config)
+        return 0.0 if limiter is None else limiter.pause.left(self.loop.time())
 
     def pauses(self) -> dict[str, float]:
         """The servers that asked for a pause, each with the seconds left; thread-safe."""
         left: dict[str, float] = {}
-        for (origin, _), pace in list(self._paces.items()):
-            if pause := pace.pause:
+        for limiter in self.permits.limiters():
+            if pause := limiter.pause.left(self.loop.time()):
+                origin = limiter.pause.origin
                 left[origin] = max(pause, left.get(origin, 0.0))
         return left
 

@@ -1,4 +1,4 @@
-"""The rules for requests to one server: the clocks of streams, the request rate and retries."""
+"""The rules for requests to one server: the clocks of streams, the server's queue and retries."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
-from llmengine.types.errors import APITimeoutError, CallError, RateLimitError
+from llmengine.transport.limiter import QueuePlace, Slots, outcome_of
+from llmengine.types.errors import APITimeoutError, CallError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from llmengine.transport.limiter import Permit
 
 log = logging.getLogger("llmengine")
 
@@ -69,109 +72,13 @@ class StreamClock:
         return APITimeoutError(f"{words[name]} {limit:g} s", clock=name)
 
 
-# Pauses that follow each other within this many seconds are logged as a warning once.
-_SAME_SERIES = 60.0
-
-
-class Pace:
-    """The request rate for one server and one key: even spacing, and a common pause after a 429.
-
-    All engines with the same address and key share it, so a 429 for one of them pauses them all.
-    It must be created on the background loop, because it uses the time of that loop.
-    """
-
-    def __init__(self, origin: str) -> None:
-        self._origin = origin
-        self._now = asyncio.get_running_loop().time
-        self._queue = asyncio.Lock()
-        self._free_at = 0.0
-        self._pause_began = self._pause_ends = 0.0
-        self._paused_before = 0.0  # the sum of all pauses before this one
-        self._logged = 0.0  # the longest pause that was logged in the present series of pauses
-
-    def cool(self, seconds: float) -> None:
-        """Send nothing to this server with this key for that many seconds."""
-        now = self._now()
-        if now >= self._pause_ends:
-            if now - self._pause_ends > _SAME_SERIES:
-                self._logged = 0.0
-            self._paused_before += self._pause_ends - self._pause_began
-            self._pause_began = now
-        self._pause_ends = max(self._pause_ends, now + seconds)
-        if seconds > self._logged:
-            self._logged = seconds
-            log.warning(
-                "%s asks to wait %.3g s (HTTP 429): no call with this key is sent until then",
-                self._origin,
-                seconds,
-            )
-
-    @property
-    def pause(self) -> float:
-        """Seconds until requests may be sent again; 0.0 if they may be sent now. Thread-safe."""
-        return max(0.0, self._pause_ends - self._now())
-
-    async def turn(self, requests_per_minute: float | None, patience: float) -> None:
-        """Wait until the next request may be sent.
-
-        Raises RateLimitError (clock ``wait``) if the call would spend more than `patience`
-        seconds in pauses that the server asked for. It is raised as soon as this is known, so at
-        once if the present pause is too long.
-        """
-        if requests_per_minute is None and self._now() >= self._pause_ends:
-            return
-        until = self._in_pauses() + patience
-        if requests_per_minute is None:
-            await self._pass_pause(until, patience)
-            return
-        # A waiting call reserves no time slot. So a call that is cancelled leaves no gap, and
-        # after a pause the waiting calls are still sent one by one.
-        async with self._queue:
-            await self._pass_pause(until, patience)
-            while (wait := self._free_at - self._now()) > 0:
-                await asyncio.sleep(wait)
-                await self._pass_pause(until, patience)
-            self._free_at = self._now() + 60.0 / requests_per_minute
-
-    async def _pass_pause(self, until: float, patience: float) -> None:
-        while (pause := self.pause) > 0:  # another 429 may prolong it
-            if self._in_pauses() + pause > until:
-                raise RateLimitError(
-                    f"{self._origin} asks to wait {pause:.3g} s more (it answered another call "
-                    f"with HTTP 429), but this call may wait {patience:g} s at most, by its "
-                    "timeout.wait",
-                    clock="wait",
-                    retry_after=pause,
-                )
-            await asyncio.sleep(pause)
-
-    def _in_pauses(self) -> float:
-        """The total number of seconds that were spent in pauses until now."""
-        return self._paused_before + min(self._now(), self._pause_ends) - self._pause_began
-
-
 # The clocks that run while a call waits in a server's queue.
 _CLOCKS = frozenset({"total", "first_token"})
 # The limit is raised by one after this many answers in time per call of the limit.
 _ANSWERS_TO_RAISE = 16
 
 
-@dataclass(slots=True)  # not frozen, because a frozen one takes four times as long to create
-class _Sent:
-    """One call, and the state of the queue when it was sent.
-
-    ``number`` is the number of calls that were sent, and ``answered`` the number of calls that
-    were answered by then. ``under_way`` is the number of calls that the server had, including
-    this one, and ``limit`` is the limit at that time.
-    """
-
-    number: int
-    answered: int
-    under_way: int
-    limit: float
-
-
-class ServerQueue:
+class ServerQueue(Slots):
     """Limits the calls that one server has at once for one model; used on the background loop.
 
     Ollama and llama.cpp accept every request at once and answer one or a few of them at a time.
@@ -186,22 +93,33 @@ class ServerQueue:
     """
 
     def __init__(self, origin: str) -> None:
+        super().__init__()
         self._origin = origin
         self._limit = inf
-        self._sent = self._under_way = self._answered = 0
-        self._latest = 0  # ``_Sent.answered`` of the call sent last among those answered
+        self._sent = self._answered = 0
+        self._latest = 0  # ``QueuePlace.answered`` of the call sent last among those answered
         self._behind = 0  # calls up to this number were sent behind one that waited in vain
         self._in_time = 0  # calls answered since the limit was changed
-        self._room = asyncio.Event()
+
+    @property
+    def limit(self) -> float:
+        """How many calls the server gets at once."""
+        return self._limit
+
+    def enter(self, permit: Permit) -> None:
+        """Note that a call is sent to the server."""
+        super().enter(permit)
+        self._sent += 1
+        permit.place = QueuePlace(self._sent, self._answered, self.taken, self._limit)
 
     async def attempt(
         self,
-        once: Callable[[], Awaitable[T]],
-        turn: Callable[[], Awaitable[None]],
+        once: Callable[[Permit], Awaitable[T]],
+        acquire: Callable[[], Awaitable[Permit]],
         *,
         again: bool,
     ) -> T:
-        """The result of `once`, which is called after `turn` and when the limit allows it.
+        """The result of `once`, which is called with a permit of `acquire`.
 
         An attempt that ran out of time in the server's queue lowers the limit. If `again` is
         true, it is made again, each time under a lower limit. Otherwise its error is raised with
@@ -209,42 +127,33 @@ class ServerQueue:
         """
         tried: float | None = None
         while True:
-            await turn()
-            while self._under_way >= self._limit:
-                self._room.clear()
-                await self._room.wait()
-            sent = self._send()
-            try:
-                answer = await once()
-            except APITimeoutError as error:
-                if not self._has_waited(sent, error):
-                    raise
-                self._behind = self._sent
-                if not again or (tried is not None and sent.limit >= tried):
-                    error.advise(_advice(sent, self._answered - sent.answered))
-                    raise
-                tried = sent.limit
-                self._lower(sent, error)
-            else:
-                self._note_answer(sent)
-                return answer
-            finally:
-                self._under_way -= 1
-                self._room.set()
+            with await acquire() as permit:
+                sent = permit.place
+                try:
+                    answer = await once(permit)
+                except APITimeoutError as error:
+                    if sent is None or not self._has_waited(sent, error):
+                        raise
+                    self._behind = self._sent
+                    if not again or (tried is not None and sent.limit >= tried):
+                        error.advise(_advice(sent, self._answered - sent.answered))
+                        raise
+                    tried = sent.limit
+                    self._lower(sent, error)
+                    permit.outcome = outcome_of(error)
+                else:
+                    if sent is not None:
+                        self._note_answer(sent)
+                    return answer
 
-    def _send(self) -> _Sent:
-        self._sent += 1
-        self._under_way += 1
-        return _Sent(self._sent, self._answered, self._under_way, self._limit)
-
-    def _has_waited(self, sent: _Sent, error: CallError) -> bool:
+    def _has_waited(self, sent: QueuePlace, error: CallError) -> bool:
         """Whether the call ran out of time in the server's queue."""
         begun = error.final or self._latest > sent.answered + sent.under_way
         if begun or sent.under_way == 1 or error.clock not in _CLOCKS:
             return False
         return self._answered > sent.answered or sent.number <= self._behind
 
-    def _lower(self, sent: _Sent, error: CallError) -> None:
+    def _lower(self, sent: QueuePlace, error: CallError) -> None:
         """Lower the limit, but only once for all calls that were sent under the same limit."""
         if sent.limit > self._limit:
             return
@@ -259,7 +168,7 @@ class ServerQueue:
             self._limit,
         )
 
-    def _note_answer(self, sent: _Sent) -> None:
+    def _note_answer(self, sent: QueuePlace) -> None:
         self._answered += 1
         self._latest = max(self._latest, sent.answered)
         # The wait grows with the limit, so the limit is raised only after many answers in time.
@@ -268,7 +177,7 @@ class ServerQueue:
             self._limit, self._in_time = self._limit + 1, 0
 
 
-def _advice(sent: _Sent, answered: int) -> str:
+def _advice(sent: QueuePlace, answered: int) -> str:
     return (
         f"it probably waited in the server's queue: {sent.under_way} calls were under way at the "
         f"same time, and the server answered {answered} of them; set a smaller max_concurrency or "
