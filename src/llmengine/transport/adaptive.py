@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf, log, sqrt
 from statistics import fmean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    State = Callable[[float, float], None]
+    State = Callable[["Goodput", float], None]
 
 
 # The largest limit: a process sends no more requests at once by default.
@@ -74,33 +74,51 @@ class Ending:
     tokens: float = 1.0
 
 
+class Goodput(NamedTuple):
+    """Logarithms of the tokens per second, measured in two ways.
+
+    ``by_speed`` is the speed of one request times the number of requests in flight. It is exact
+    while no request waits at the server, whatever the lengths of the answers. ``by_rate`` counts
+    the tokens of the answers that arrived in some time. It is exact while all the server can do
+    is done.
+    """
+
+    by_speed: float
+    by_rate: float
+
+
 class _Window:
     """What was measured under one limit, from the time when its effect shows."""
 
     def __init__(self, since: float, settling: int) -> None:
         self.answers = 0
-        self._since = since
+        self._since = self._began = since
         self._settling = settling  # answers to wait for until the requests before are done
         self._in_flight = 0
-        self._tokens = self._seconds = 0.0
+        self._tokens = self._fresh_tokens = self._fresh_seconds = 0.0
         self._fresh = 0
+        self._now = since
 
     def add(self, ending: Ending) -> None:
         """Count an answer."""
         if self._settling > 0:
             self._settling -= 1
+            self._began = ending.now
             return
         self.answers += 1
         self._in_flight += ending.in_flight
+        self._tokens += ending.tokens
+        self._now = ending.now
         if ending.sent_at >= self._since:  # its whole latency was under this limit
             self._fresh += 1
-            self._tokens += ending.tokens
-            self._seconds += ending.now - ending.sent_at
+            self._fresh_tokens += ending.tokens
+            self._fresh_seconds += ending.now - ending.sent_at
 
     def is_complete(self, limit: int) -> bool:
         """Whether there are as many answers as the limit, of which half were sent under it."""
         wanted = max(_FEWEST_ANSWERS, limit)
-        return self.answers >= wanted and 2 * self._fresh >= wanted and self._seconds > 0
+        complete = self.answers >= wanted and 2 * self._fresh >= wanted
+        return complete and self._fresh_seconds > 0 and self._now > self._began
 
     @property
     def in_flight(self) -> float:
@@ -108,9 +126,10 @@ class _Window:
         return self._in_flight / self.answers
 
     @property
-    def goodput(self) -> float:
-        """The logarithm of the tokens per second of all requests together."""
-        return log(self.in_flight * self._tokens / self._seconds)
+    def goodput(self) -> Goodput:
+        """The two measures of the goodput."""
+        speed = self.in_flight * self._fresh_tokens / self._fresh_seconds
+        return Goodput(log(speed), log(self._tokens / (self._now - self._began)))
 
 
 class AdaptiveLimit:
@@ -130,12 +149,12 @@ class AdaptiveLimit:
     def __init__(self, start: float = START, *, ceiling: int = CEILING) -> None:
         self._ceiling = ceiling
         self._base = self._now_at = min(float(start), float(ceiling))  # the limit, and with a trial
-        self._window = _Window(-inf, settling=0)
+        self._window = _Window(-inf, settling=1)
         self._state: State = self._after_doubling
-        self._before: tuple[float, float] | None = None  # the limit and goodput before doubling
-        self._held: list[float] = []  # goodput of the windows at the present limit
-        self._tried: list[float] = []  # goodput of the windows of the present trial
-        self._variance = _FIRST_VARIANCE  # of the goodput of a window
+        self._before: tuple[float, Goodput] | None = None  # the limit and goodput before doubling
+        self._held: list[Goodput] = []  # goodput of the windows at the present limit
+        self._tried: list[Goodput] = []  # goodput of the windows of the present trial
+        self._variances = [_FIRST_VARIANCE, _FIRST_VARIANCE]  # of the goodput of a window
         self._wait = _FIRST_WAIT
         self._upwards = True
         self._step = _STEP
@@ -171,10 +190,10 @@ class AdaptiveLimit:
 
     # ---- the three states; each is called with the goodput of a window that is complete
 
-    def _after_doubling(self, goodput: float, now: float) -> None:
+    def _after_doubling(self, goodput: Goodput, now: float) -> None:
         if self._before is not None:
             limit, before = self._before
-            if (goodput - before) / log(self._now_at / limit) < _WORTH_AT_START:
+            if (fmean(goodput) - fmean(before)) / log(self._now_at / limit) < _WORTH_AT_START:
                 self._base = limit
                 self._hold(now)
                 return
@@ -185,7 +204,7 @@ class AdaptiveLimit:
         else:
             self._set(2 * self._base, self._after_doubling, now)
 
-    def _after_holding(self, goodput: float, now: float) -> None:
+    def _after_holding(self, goodput: Goodput, now: float) -> None:
         self._note_held(goodput)
         if len(self._held) < self._wait:
             self._set(self._base, self._after_holding, now)
@@ -197,12 +216,9 @@ class AdaptiveLimit:
         self._tried.clear()
         self._set(self._next_trial(), self._after_trial, now)
 
-    def _after_trial(self, goodput: float, now: float) -> None:
+    def _after_trial(self, goodput: Goodput, now: float) -> None:
         self._tried.append(goodput)
-        distance = log(self._now_at / self._base)
-        gain = (fmean(self._tried) - fmean(self._held)) / distance
-        windows = 1 / len(self._tried) + 1 / len(self._held)
-        error = sqrt(max(self._variance, _LEAST_VARIANCE) * windows) / abs(distance)
+        gain, error = self._gain()
         # In doubt the limit is raised and not lowered: a limit that is too high costs latency, but
         # one that is too low costs goodput.
         worth, worthless = gain > _WORTH, gain + error < _WORTH
@@ -220,6 +236,15 @@ class AdaptiveLimit:
             self._upwards = not self._upwards
         self._hold(now)
 
+    def _gain(self) -> tuple[float, float]:
+        """The gain of goodput by the trial, relative to that of the limit, and its error."""
+        distance = log(self._now_at / self._base)
+        windows = 1 / len(self._tried) + 1 / len(self._held)
+        steadier = self._variances.index(min(self._variances))
+        gain = fmean(g[steadier] for g in self._tried) - fmean(g[steadier] for g in self._held)
+        variance = max(self._variances[steadier], _LEAST_VARIANCE)
+        return gain / distance, sqrt(variance * windows) / abs(distance)
+
     def _hold(self, now: float) -> None:
         """Stay at the limit, and forget what was measured at another one."""
         self._held.clear()
@@ -231,16 +256,19 @@ class AdaptiveLimit:
         self._state = state
         self._window = _Window(now, settling=0 if self.limit == before else self.limit)
 
-    def _note_held(self, goodput: float) -> None:
-        held = self._held
+    def _note_held(self, goodput: Goodput) -> None:
+        held, variances = self._held, self._variances
         if held:
-            change = goodput - fmean(held)
-            if len(held) > 1 and abs(change) > max(_CHANGE, 3 * sqrt(self._variance)):
+            changes = [new - fmean(g[i] for g in held) for i, new in enumerate(goodput)]
+            steadier = variances.index(min(variances))
+            change = changes[steadier]
+            if len(held) > 1 and abs(change) > max(_CHANGE, 3 * sqrt(variances[steadier])):
                 # The server has become faster or slower.
                 self._wait, self._upwards = _FIRST_WAIT, change > 0
                 held.clear()
             else:
-                self._variance += 0.2 * ((goodput - held[-1]) ** 2 / 2 - self._variance)
+                for i, (new, old) in enumerate(zip(goodput, held[-1], strict=True)):
+                    variances[i] += 0.2 * ((new - old) ** 2 / 2 - variances[i])
         held.append(goodput)
 
     def _next_trial(self) -> float:

@@ -9,6 +9,7 @@ Everything here is used on the background loop only.
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections import deque
 from dataclasses import dataclass
 from math import inf
@@ -398,17 +399,23 @@ class Dispatcher:
         if key not in self._limiters:
             self._limiters[key] = Limiter(origin, config)
         limiter = self._limiters[key]
-        if config is not None:
-            for other in self._limiters.values():
-                known = other.config
-                if known not in {None, config} and known.name == config.name and other.owners:
-                    raise ConfigError(
-                        f"limiter {config.name!r}: another engine of this process has a limiter "
-                        "with that name and other limits; give both engines the same limits, or "
-                        "choose another name"
-                    )
+        if config is not None and self._has_rival(config):
+            gc.collect()  # an engine that nobody can use any more is no reason for an error
+            if self._has_rival(config):
+                raise ConfigError(
+                    f"limiter {config.name!r}: another engine of this process has a limiter with "
+                    "that name and other limits; give both engines the same limits, or choose "
+                    "another name"
+                )
         limiter.owners.add(owner)
         return limiter
+
+    def _has_rival(self, config: LimiterConfig) -> bool:
+        return any(
+            other.owners and other.config != config
+            for other in self._limiters.values()
+            if other.config is not None and other.config.name == config.name
+        )
 
     def existing(
         self, origin: str, credential: int, config: LimiterConfig | None
