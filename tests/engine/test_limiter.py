@@ -25,6 +25,7 @@ class Gate:
         self._lock = threading.Lock()
 
     def __call__(self, request: Any, connection: Any) -> None:
+        """Hold one request, and answer it."""
         with self._lock:
             self.arrived.append(request.json["messages"][-1]["content"])
             self.most = max(self.most, len(self.arrived) - self._answered)
@@ -71,7 +72,7 @@ def test_engines_share_a_limiter_by_their_weights(
 
 
 def test_a_question_of_an_attempt_does_not_wait_for_the_attempt(engine_for: Any) -> None:
-    """With a limit of one, the models are listed for an error while its attempt holds the permit."""
+    """With a limit of one, the models are listed while the attempt that failed has the permit."""
 
     def handler(request: Any, connection: Any) -> None:
         if request.path == "/api/tags":
@@ -219,7 +220,7 @@ def test_auto_starts_with_some_requests_and_sends_more(
         ({"limiter": {"name": "g", "tokens_per_minute": 0}}, "limiter: tokens_per_minute is 0; "),
         (
             {"limiter": {"name": "gpu"}, "requests_per_minute": 5},
-            "requests_per_minute and limiter are both given; set requests_per_minute in the limiter",
+            "requests_per_minute and limiter are both given; set requests_per_minute in the",
         ),
     ],
 )

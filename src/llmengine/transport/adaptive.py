@@ -219,9 +219,9 @@ class AdaptiveLimit:
     def _after_trial(self, goodput: Goodput, now: float) -> None:
         self._tried.append(goodput)
         gain, error = self._gain()
-        # In doubt the limit is raised and not lowered: a limit that is too high costs latency, but
-        # one that is too low costs goodput.
-        worth, worthless = gain > _WORTH, gain + error < _WORTH
+        # A lower limit must be harmless more clearly than a higher one is worth while, because a
+        # limit that is too high costs latency, but one that is too low costs goodput.
+        worth, worthless = gain - error / 2 > _WORTH, gain + error < _WORTH
         if not (worth or worthless) and len(self._tried) < _WINDOWS_PER_TRIAL:
             self._set(self._now_at, self._after_trial, now)
             return
