@@ -31,9 +31,11 @@ _STEP, _SMALLEST_STEP = 1.5, 1.2
 _SHRINK = 1.25
 # After a refusal or a timeout, the limit is this share of the requests that were in flight.
 _AFTER_REFUSAL = 0.8
+# After a refusal, each window raises the limit by this share, whatever the goodput is.
+_CLIMB = 0.06
 # The gain of goodput for which a higher limit is worth while, as a share of the gain of the limit.
 # While the limit is doubled at the start, less noise is left, so the gain must be larger.
-_WORTH, _WORTH_AT_START = 0.08, 0.15
+_WORTH, _WORTH_AT_START = 0.08, 0.1
 # How many windows are measured before a trial: at first, and after trials that changed nothing.
 _FIRST_WAIT, _LONGEST_WAIT = 3, 12
 _WINDOWS_PER_TRIAL = 3
@@ -181,6 +183,8 @@ class AdaptiveLimit:
         self._base = max(1.0, min(self._now_at, self._refused_at) * _AFTER_REFUSAL)
         self._wait, self._upwards = _FIRST_WAIT, True
         self._hold(ending.now)
+        if ending.outcome is not RequestOutcome.TIMED_OUT:
+            self._state = self._after_refusal
 
     def _close_window(self, now: float) -> None:
         if self._window.in_flight < _USED * self.limit:
@@ -188,7 +192,7 @@ class AdaptiveLimit:
         else:
             self._state(self._window.goodput, now)
 
-    # ---- the three states; each is called with the goodput of a window that is complete
+    # ---- the states; each is called with the goodput of a window that is complete
 
     def _after_doubling(self, goodput: Goodput, now: float) -> None:
         if self._before is not None:
@@ -203,6 +207,16 @@ class AdaptiveLimit:
             self._hold(now)
         else:
             self._set(2 * self._base, self._after_doubling, now)
+
+    def _after_refusal(self, _: Goodput, now: float) -> None:
+        """Go back to where the server refused, and beyond that if it refuses no more."""
+        assert self._refused_at is not None
+        self._base = min(self._base + max(1.0, _CLIMB * self._base), float(self._ceiling))
+        if self._base > _STEP * self._refused_at or self._base >= self._ceiling:
+            self._refused_at = None
+            self._hold(now)
+        else:
+            self._set(self._base, self._after_refusal, now)
 
     def _after_holding(self, goodput: Goodput, now: float) -> None:
         self._note_held(goodput)
