@@ -91,8 +91,8 @@ def measures_of_the_library() -> Iterator[Measure]:
     yield Measure("public names of Engine", len(names), 24, found=[", ".join(names)])
     first, second = files_of_two_calls()
     yield Measure("files that the first call runs", len(first))
-    # With the HTTP client, which takes three files.
-    yield Measure("files that a generate runs", len(second), 22, found=[", ".join(second)])
+    # With the HTTP client, which takes three files, and the limiter, which gives the permits.
+    yield Measure("files that a generate runs", len(second), 23, found=[", ".join(second)])
     share = any_per_thousand_lines(LIBRARY)
     yield Measure("Any per 1,000 lines of llmengine", share, 15)
 

@@ -178,29 +178,29 @@ def test_a_lasting_429_gets_one_request_per_pause(
 
 
 def test_auto_starts_with_some_requests_and_sends_more(
-    engine_for: Any, chat: Any, in_thread: Any, wait_until: Any, clock: Any
+    engine_for: Any, gate: Gate, in_thread: Any, wait_until: Any, clock: Any
 ) -> None:
     """The limit is doubled while the server answers many of them as fast as a few."""
-    in_flight: list[int] = []
+    count, answered = 200, 0
+    engine, _ = engine_for(gate, max_concurrency="auto", timeout=CLOCKS)
 
-    def handler(_: Any, connection: Any) -> None:
-        in_flight.append(engine.backend.limits().in_flight)
-        end = clock.time() + 1
-        while clock.time() < end:
-            connection.pause(0.002)
-        connection.reply(chat())
+    def all_sent() -> bool:
+        state = engine.backend.limits()
+        return state is not None and len(gate.arrived) == min(count, answered + state.limit)
 
-    engine, _ = engine_for(handler, max_concurrency="auto", timeout=CLOCKS)
-
-    asked = in_thread(engine.results, ["hi"] * 200)
-    wait_until(lambda: len(in_flight) == 16)
+    asked = in_thread(engine.results, ["hi"] * count)
+    wait_until(all_sent)
     clock.settle()
-    assert len(in_flight) == engine.backend.limits().limit == 16
-    with clock.passing(0.05):
-        results = asked.result(HANG)
+    assert gate.most == 16
+    while answered < count:  # each round of requests takes a second
+        wait_until(all_sent)
+        clock.advance(1)
+        arrived = len(gate.arrived)
+        gate.let(arrived - answered)
+        answered = arrived
 
-    assert all(r.ok for r in results)
-    assert max(in_flight) > 32
+    assert all(r.ok for r in asked.result(HANG))
+    assert gate.most > 32
 
 
 # ---- configuration

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from llmengine.dialects.errors import failure
 from llmengine.transport.base import HTTPRequest
 from llmengine.transport.cold_start import PROBE_TIMEOUT, trouble_at
-from llmengine.transport.limiter import Share
+from llmengine.transport.limiter import EngineShare
 from llmengine.transport.limiter_config import AUTO
 from llmengine.transport.loop import transport_name
 from llmengine.transport.policies import with_retries
@@ -217,19 +217,19 @@ class Connection:
         acquire = partial(self._permit, self.chats, size)
         return await self._queue.attempt(once, acquire, again=self._queues_calls)
 
-    async def _permit(self, share: Share, size: RequestSize | None) -> Permit:
+    async def _permit(self, share: EngineShare, size: RequestSize | None) -> Permit:
         return share.try_acquire(size) or await share.acquire(size, self.patience)
 
-    def _share_of_chats(self) -> Share:
+    def _share_of_chats(self) -> EngineShare:
         slots: list[Slots] = [*self.limiter.slots, self._queue]
         if self.config.max_concurrency == AUTO:
             server = self.urls.root, self._address.credential, self.config.model
             slots.append(self.loop.permits.adaptive(server))
         return self._share(slots)
 
-    def _share(self, slots: Iterable[Slots]) -> Share:
+    def _share(self, slots: Iterable[Slots]) -> EngineShare:
         limits = self.config if self.config.limiter is None else self.config.limiter
-        return Share(
+        return EngineShare(
             self.loop.permits,
             self.limiter,
             slots,

@@ -28,16 +28,12 @@ class CircuitBreaker:
         self._refused_at: float | None = None  # the last refusal, if no answer came after it
         self._former = 0  # the number in flight when the breaker opened
         self.limit = inf
+        self.watches_answers = False  # whether an answer would change anything
 
     @property
     def is_open(self) -> bool:
         """Whether the server has answered nothing since the breaker opened."""
         return self.limit == 1
-
-    @property
-    def watches_answers(self) -> bool:
-        """Whether an answer would change anything."""
-        return self._refused_at is not None or self.limit < inf
 
     def ended(self, ending: Ending) -> None:
         """Take note of the end of a request."""
@@ -58,13 +54,13 @@ class CircuitBreaker:
                 self._origin,
             )
         self._refused_at = ending.now
+        self.watches_answers = True
 
     def _note_answer(self) -> None:
         self._refused_at = None
-        if self.limit == inf:
-            return
         if self.is_open:
             log.info("%s answers again", self._origin)
         self.limit += 1
         if self.limit >= self._former:
             self.limit = inf
+            self.watches_answers = False

@@ -108,7 +108,9 @@ class Permit:
         "tokens",
     )
 
-    def __init__(self, share: Share, now: float, size: RequestSize | None, estimate: float) -> None:
+    def __init__(
+        self, share: EngineShare, now: float, size: RequestSize | None, estimate: float
+    ) -> None:
         self.sent_at = now
         self.outcome = RequestOutcome.ANSWERED
         self.tokens = 1.0
@@ -208,7 +210,7 @@ class LimiterState:
     is_refusing: bool
 
 
-class Share:
+class EngineShare:
     """The place of one engine at a limiter, and its calls that wait, first come, first served.
 
     ``weight`` is its part of what it has in common with other engines, relative to theirs.
@@ -376,8 +378,8 @@ class Dispatcher:
         self._limit = limit
         self._limiters: dict[Hashable, Limiter] = {}
         self._adaptive: dict[Hashable, Slots] = {}
-        self._shares: WeakKeyDictionary[object, dict[Hashable, Share]] = WeakKeyDictionary()
-        self._waiting: dict[Share, None] = {}
+        self._shares: WeakKeyDictionary[object, dict[Hashable, EngineShare]] = WeakKeyDictionary()
+        self._waiting: dict[EngineShare, None] = {}
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -433,7 +435,7 @@ class Dispatcher:
             self._adaptive[key] = Slots(control=AdaptiveLimit())
         return self._adaptive[key]
 
-    def share(self, owner: object, key: Hashable, make: Callable[[], Share]) -> Share:
+    def share(self, owner: object, key: Hashable, make: Callable[[], EngineShare]) -> EngineShare:
         """The share of an engine with that key, made by `make` if it does not exist yet."""
         shares = self._shares.setdefault(owner, {})
         if key not in shares:
@@ -442,7 +444,7 @@ class Dispatcher:
 
     # ---- who gets the next permit
 
-    def add(self, share: Share) -> None:
+    def add(self, share: EngineShare) -> None:
         """Let a share, which has a call that waits, wait for permits."""
         self._waiting[share] = None
         self.dispatch()
@@ -481,12 +483,12 @@ class Dispatcher:
         self.dispatch()
 
 
-def _has_waiter(share: Share) -> bool:
+def _has_waiter(share: EngineShare) -> bool:
     """Whether a call still waits; calls that were cancelled or refused are dropped."""
     while share.waiting and share.waiting[0].permit.done():
         share.waiting.popleft()
     return bool(share.waiting)
 
 
-def _use(share: Share) -> float:
+def _use(share: EngineShare) -> float:
     return share.in_flight / share.weight
