@@ -199,7 +199,7 @@ class LimiterState:
     ``in_flight`` is how many of them are those of this engine, and ``waiting`` how many of its
     calls wait for their turn. ``tokens_left`` are the tokens that may be used now, None if they
     are not limited. ``pause`` is the seconds left of a pause that the server asked for, and
-    ``is_refusing`` says that it has answered nothing but 429 since the last one.
+    ``is_refusing`` says that it gets one request at a time, because it goes on answering 429.
     """
 
     limit: float
@@ -277,8 +277,8 @@ class EngineShare:
         try:
             return await future
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():  # it was given in the same moment
-                with future.result() as permit:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                with future.result() as permit:  # it was given in the same moment
                     permit.outcome = RequestOutcome.OTHER
             self._dispatcher.dispatch()
             raise
