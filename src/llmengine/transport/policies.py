@@ -95,22 +95,16 @@ class ServerQueue(Slots):
     def __init__(self, origin: str) -> None:
         super().__init__()
         self._origin = origin
-        self._limit = inf
         self._sent = self._answered = 0
         self._latest = 0  # ``QueuePlace.answered`` of the call sent last among those answered
         self._behind = 0  # calls up to this number were sent behind one that waited in vain
         self._in_time = 0  # calls answered since the limit was changed
 
-    @property
-    def limit(self) -> float:
-        """How many calls the server gets at once."""
-        return self._limit
-
     def enter(self, permit: Permit) -> None:
         """Note that a call is sent to the server."""
         super().enter(permit)
         self._sent += 1
-        permit.place = QueuePlace(self._sent, self._answered, self.taken, self._limit)
+        permit.place = QueuePlace(self._sent, self._answered, self.taken, self.limit)
 
     async def attempt(
         self,
@@ -155,17 +149,17 @@ class ServerQueue(Slots):
 
     def _lower(self, sent: QueuePlace, error: CallError) -> None:
         """Lower the limit, but only once for all calls that were sent under the same limit."""
-        if sent.limit > self._limit:
+        if sent.limit > self.limit:
             return
         answered = self._answered - sent.answered or sent.under_way
-        self._limit, self._in_time = max(1, min(answered, sent.under_way) // 2), 0
+        self.limit, self._in_time = max(1, min(answered, sent.under_way) // 2), 0
         log.warning(
             "%s does not answer all calls in time (%s, with %d calls at once); from now on it gets "
             "at most %d calls at once, and the calls that ran out of time are sent again",
             self._origin,
             error.label,
             sent.under_way,
-            self._limit,
+            self.limit,
         )
 
     def _note_answer(self, sent: QueuePlace) -> None:
@@ -173,8 +167,8 @@ class ServerQueue(Slots):
         self._latest = max(self._latest, sent.answered)
         # The wait grows with the limit, so the limit is raised only after many answers in time.
         self._in_time += 1
-        if self._in_time > _ANSWERS_TO_RAISE * self._limit:
-            self._limit, self._in_time = self._limit + 1, 0
+        if self._in_time > _ANSWERS_TO_RAISE * self.limit:
+            self.limit, self._in_time = self.limit + 1, 0
 
 
 def _advice(sent: QueuePlace, answered: int) -> str:
