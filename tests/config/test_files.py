@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from llmengine import ConfigError, load_engines
+from llmengine import ConfigError, LimiterConfig, load_engines
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,9 +44,36 @@ def test_file_gives_engines_by_name(tmp_path: Path) -> None:
     assert engines["koyeb"].sampling.max_tokens == 64
 
 
+def test_engines_name_a_limiter_that_one_of_them_defines(tmp_path: Path) -> None:
+    """They have an equal limiter, wherever in the file it is defined."""
+    path = _write(
+        tmp_path,
+        """
+        - {name: bulk, backend: vllm_api, model: m, limiter: gpu}
+        - {name: chat, backend: vllm_api, model: m, limiter: {name: gpu, max_concurrency: auto}}
+        """,
+    )
+
+    engines = load_engines(path)
+
+    assert engines["bulk"].limiter == LimiterConfig(name="gpu", max_concurrency="auto")
+    assert engines["chat"].limiter == engines["bulk"].limiter
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        (
+            "- {name: a, backend: vllm_api, model: m, limiter: gpu}",
+            ["engine 1", "limiter", "no engine of this file defines 'gpu'"],
+        ),
+        (
+            (
+                "- {name: a, backend: vllm_api, model: m, limiter: {name: g, max_concurrency: 1}}\n"
+                "- {name: b, backend: vllm_api, model: m, limiter: {name: g, max_concurrency: 2}}"
+            ),
+            ["engine 2", "limiter", "an earlier engine has 'g' with other limits"],
+        ),
         ("- name: a\n  backend: vllm_api\n", ["engine 1 (a)", "model", "is missing"]),
         ("- {name: a, backend: nope, model: m}", ["engine 1 (a)", "backend", "'nope'", "vllm_api"]),
         (

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from llmengine import ConfigError, EngineConfig, LimiterConfig, SamplingParams
+from llmengine.transport import loop
 
 HANG = 60
 
@@ -71,8 +72,12 @@ def test_engines_share_a_limiter_by_their_weights(
     assert gate.arrived[4:8] == ["few", "few", third, "many"]
 
 
-def test_a_question_of_an_attempt_does_not_wait_for_the_attempt(engine_for: Any) -> None:
-    """With a limit of one, the models are listed while the attempt that failed has the permit."""
+def test_a_question_of_an_attempt_does_not_wait_for_the_attempt(
+    engine_for: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With limits of one, the models are listed while the attempt that failed has the permit."""
+    loop.shutdown()
+    monkeypatch.setattr(loop, "PROCESS_CONCURRENCY", 1)
 
     def handler(request: Any, connection: Any) -> None:
         if request.path == "/api/tags":
@@ -86,7 +91,10 @@ def test_a_question_of_an_attempt_does_not_wait_for_the_attempt(engine_for: Any)
     async def ask() -> Any:
         return await asyncio.wait_for(engine.aresults(["hi"] * 5), HANG)
 
-    assert ["other" in str(r.error) for r in asyncio.run(ask())] == [True] * 5
+    try:
+        assert ["other" in str(r.error) for r in asyncio.run(ask())] == [True] * 5
+    finally:
+        loop.shutdown()
 
 
 # ---- tokens per minute

@@ -127,11 +127,13 @@ class Connection:
 
     async def send(self, outgoing: HTTPRequest | Outgoing, permit: Permit) -> HTTPReply:
         """Send one request and return the answer, whatever its status."""
-        if isinstance(outgoing, HTTPRequest):
-            reply = await self.transport.fetch(outgoing)
-        else:
-            reply = await outgoing.fetch()
-        permit.end_request()
+        try:
+            if isinstance(outgoing, HTTPRequest):
+                reply = await self.transport.fetch(outgoing)
+            else:
+                reply = await outgoing.fetch()
+        finally:
+            permit.end_request()
         self.chats.read_headers(reply.headers)
         if not self._in_process:
             self.config.limits.hold_values(reply.body)
