@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from llmengine.dialects.base import Dialect
     from llmengine.telemetry.pricing import Tariff
     from llmengine.transport.base import HTTPRequest, Outgoing
-    from llmengine.transport.limiter import LimiterState
+    from llmengine.transport.limiter_config import LimiterState
     from llmengine.transport.loop import Background
     from llmengine.types.errors import CallError
     from llmengine.types.outputs import Fingerprint, LLMOutput, Tokens

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary, WeakSet
 
 from llmengine.transport.adaptive import AdaptiveLimit, Ending, RequestOutcome
 from llmengine.transport.breaker import CircuitBreaker
-from llmengine.transport.limiter_config import AUTO
+from llmengine.transport.limiter_config import AUTO, LimiterState
 from llmengine.transport.rates import Pause, RequestRate, TokenRate
 from llmengine.types.errors import APITimeoutError, ConfigError, RateLimitError
 
@@ -185,25 +185,6 @@ class _Waiter:
     size: RequestSize | None
     patience: float
     until: float
-
-
-@dataclass(frozen=True, slots=True)
-class LimiterState:
-    """The state of an engine's limits at one moment.
-
-    ``limit`` is how many requests the server may have at once, infinite if there is no limit;
-    ``in_flight`` is how many of them are those of this engine, and ``waiting`` how many of its
-    calls wait for their turn. ``tokens_left`` are the tokens that may be used now, None if they
-    are not limited. ``pause`` is the seconds left of a pause that the server asked for, and
-    ``is_refusing`` says that it gets one request at a time, because it goes on answering 429.
-    """
-
-    limit: float
-    in_flight: int
-    waiting: int
-    tokens_left: float | None
-    pause: float
-    is_refusing: bool
 
 
 class EngineShare:

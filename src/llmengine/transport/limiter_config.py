@@ -1,4 +1,4 @@
-"""The configuration of a limiter that several engines share."""
+"""The configuration of a limiter that several engines share, and the state of one."""
 
 from __future__ import annotations
 
@@ -73,3 +73,22 @@ class LimiterConfig:
         if "name" not in value:
             raise InvalidFieldError("name is missing; engines share a limiter by its name")
         return cls(**value)
+
+
+@dataclass(frozen=True, slots=True)
+class LimiterState:
+    """The state of an engine's limits at one moment.
+
+    ``limit`` is how many requests the server may have at once, infinite if there is no limit;
+    ``in_flight`` is how many of them are those of this engine, and ``waiting`` how many of its
+    calls wait for their turn. ``tokens_left`` are the tokens that may be used now, None if they
+    are not limited. ``pause`` is the seconds left of a pause that the server asked for, and
+    ``is_refusing`` says that it gets one request at a time, because it goes on answering 429.
+    """
+
+    limit: float
+    in_flight: int
+    waiting: int
+    tokens_left: float | None
+    pause: float
+    is_refusing: bool
