@@ -18,6 +18,7 @@ from llmengine.config.backends import load_backend
 from llmengine.config.settings import EngineSettings
 from llmengine.dialects.common import is_off
 from llmengine.engine.call import Call, warn_of_reasoning
+from llmengine.engine.channel import start
 from llmengine.engine.options import (
     NO_OPTIONS,
     CallOptions,
@@ -28,7 +29,7 @@ from llmengine.engine.options import (
     prompt_source,
 )
 from llmengine.engine.results import result_of, results_in_window, results_of
-from llmengine.engine.stream import End, StreamReader
+from llmengine.engine.stream import StreamReader
 from llmengine.engine.sync import await_on, block_on, iterate, run
 from llmengine.telemetry.usage import log_batch
 from llmengine.transport.loop import background
@@ -307,18 +308,14 @@ class Engine:
         (params,) = as_sampling(sampling_params, 1)
         request = build_request(self.config, prompt, params, self._options(options), stream=True)
         loop = background()
-        reader = StreamReader(self.backend, request)
-        running = loop.submit(reader.run(loop, self.backend.urls()))
+        reader = StreamReader(self.backend, request, wait.wakeup())
+        running = start(loop, reader.run(loop, self.backend.urls()), reader.deltas)
         try:
-            while True:
-                for item in await wait(loop.submit(reader.take())):
-                    if not isinstance(item, End):
-                        yield item
-                    elif item.error is not None:
-                        raise item.error
-                    else:
-                        return
+            while deltas := await reader.deltas.take():
+                for delta in deltas:
+                    yield delta
         finally:
+            reader.deltas.close()
             running.cancel()
 
     async def _tokenize(self, wait: Wait, prompt: Prompt, options: Options) -> Tokens:

@@ -5,28 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
-from math import inf
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from llmengine.dialects.common import HTML_ADVICE, is_html_page
 from llmengine.dialects.fields import quote
 from llmengine.engine.call import Call, as_llm_error
+from llmengine.engine.channel import Channel
 from llmengine.engine.structured import require_enforcement, stream_structured
 from llmengine.structured.validation import WhitespaceWatch, refuse_uncalled, whitespace_loop
 from llmengine.transport.answer_limits import EventMeter
-from llmengine.transport.policies import StreamClock
-from llmengine.types.errors import CallError, LLMEngineError, UnexpectedResponseError, detached
+from llmengine.transport.stream_clock import StreamClock
+from llmengine.types.errors import CallError, UnexpectedResponseError, detached
 from llmengine.types.outputs import Delta
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable
+    from collections.abc import AsyncIterator
 
     from llmengine.backends.base import Backend
     from llmengine.backends.connection import URLs
     from llmengine.dialects.base import StreamDecoder
     from llmengine.engine.call import CallUsage
+    from llmengine.engine.sync import Wakeup
     from llmengine.transport.base import HTTPStream
     from llmengine.transport.limiter import Permit
     from llmengine.transport.loop import Background
@@ -34,44 +34,34 @@ if TYPE_CHECKING:
     from llmengine.types.request import ChatRequest
 
 
-T = TypeVar("T")
-
 _LARGE_CHUNK = 2**14
 # How many deltas may wait for a slow reader; then nothing more is read from the server.
 _MAX_QUEUED = 256
 
 
-@dataclass(frozen=True, slots=True)
-class End:
-    """The end of a stream; ``error`` is None if the answer is complete."""
-
-    error: LLMEngineError | None = None
-
-
 class StreamReader:
-    """Fetches one streamed answer on the background loop and queues its deltas."""
+    """Fetches one streamed answer on the background loop and puts its deltas into a channel.
+
+    ``wakeup`` is that of the channel's consumer.
+    """
 
     _call: Call  # made on the loop
 
-    def __init__(self, backend: Backend, request: ChatRequest) -> None:
+    def __init__(self, backend: Backend, request: ChatRequest, wakeup: Wakeup) -> None:
+        self.deltas: Channel[Delta] = Channel(wakeup, _MAX_QUEUED)
         self._backend = backend
         self._request = request
-        self._queue: asyncio.Queue[Delta | End] = asyncio.Queue(_MAX_QUEUED)
         self._delivered = False
         self._watches: defaultdict[int, WhitespaceWatch] | None = None  # if structured
 
     async def run(self, loop: Background, urls: URLs) -> None:
-        """Queue every delta and, whatever happens, an End."""
-        try:
-            self._call = Call(self._backend, self._backend.connect(loop, urls))
-            async with self._call.slots:
-                with self._call.usage(self._request) as usage:
-                    end = await self._read(usage)
-        except Exception as error:  # noqa: BLE001 - without an End the reader would wait for ever
-            end = End(as_llm_error(error))
-        await self._queue.put(end)
+        """Put every delta into the channel and end it."""
+        self._call = Call(self._backend, self._backend.connect(loop, urls))
+        async with self._call.slots:
+            with self._call.usage(self._request) as usage:
+                await self._read(usage)
 
-    async def _read(self, usage: CallUsage) -> End:
+    async def _read(self, usage: CallUsage) -> None:
         try:
             if self._request.output_model is not None:
                 output = await self._structured(usage)
@@ -86,16 +76,10 @@ class StreamReader:
             if isinstance(error, CallError):
                 error.attempts = usage.attempts
             usage.close(error=error)
-            return End(detached(error))
-        usage.close(output)
-        return End()
-
-    async def take(self) -> list[Delta | End]:
-        """All items that are queued, at least one: many deltas for one switch between threads."""
-        items = [await self._queue.get()]
-        while not self._queue.empty():
-            items.append(self._queue.get_nowait())
-        return items
+            self.deltas.end(detached(error))
+        else:
+            usage.close(output)
+            self.deltas.end()
 
     async def _structured(self, usage: CallUsage) -> LLMOutput:
         """Queue the deltas of a structured answer and, once it is validated, the parsed value."""
@@ -106,7 +90,7 @@ class StreamReader:
 
         output = await stream_structured(self._call, self._request, send)
         for answer in output.outputs:
-            await self._queue.put(Delta(index=answer.index, parsed=answer.parsed))
+            self.deltas.put([Delta(index=answer.index, parsed=answer.parsed)])
         return output
 
     async def _exchange(
@@ -142,47 +126,52 @@ class StreamReader:
     ) -> LLMOutput:
         backend, connection = self._backend, self._call.connection
         clocks, limits = connection.clocks, connection.config.limits
-        now = asyncio.get_running_loop().time
         usage.attempt()
         async with AsyncExitStack() as stack:
             stack.callback(permit.end_request)
-            clock = StreamClock(now(), clocks.first_token, clocks.gap, clocks.total)
-            opening = stack.enter_async_context(
-                connection.stream(backend.outgoing(connection, request))
-            )
-            reply = await _within(clock, opening)
-            connection.chats.read_headers(reply.headers)
-            if reply.status != 200:  # noqa: PLR2004 - the only status of success
-                body = await _within(clock, _whole(reply.chunks))
-                limits.hold_values(body)
-                raise connection.refusal(reply.status, reply.headers, body)
-            if backend.dialect.stream_type not in reply.headers.get("Content-Type", "").lower():
-                body = await _within(clock, _whole(reply.chunks))
-                limits.hold_values(body)
-                raise self._not_a_stream(reply, body)
-            meter = EventMeter(limits, backend.dialect.stream_type)
-            while (chunk := await _within(clock, anext(reply.chunks, None))) is not None:
-                clock.check(now())
-                meter.feed(chunk)
-                if len(chunk) > _LARGE_CHUNK:
-                    await asyncio.sleep(0)  # many events: let other calls run
-                await self._deliver(deltas := decoder.feed(chunk), clock, usage)
-                if self._watches is not None and self._is_whitespace_loop(deltas):
-                    raise whitespace_loop(decoder.partial)
-        await self._deliver(decoder.end(), clock, usage)
+            with StreamClock(clocks.first_token, clocks.gap, clocks.total) as clock:
+                reply = await stack.enter_async_context(
+                    connection.stream(backend.outgoing(connection, request))
+                )
+                connection.chats.read_headers(reply.headers)
+                if reply.status != 200:  # noqa: PLR2004 - the only status of success
+                    body = await _whole(reply.chunks)
+                    limits.hold_values(body)
+                    raise connection.refusal(reply.status, reply.headers, body)
+                if backend.dialect.stream_type not in reply.headers.get("Content-Type", "").lower():
+                    body = await _whole(reply.chunks)
+                    limits.hold_values(body)
+                    raise self._not_a_stream(reply, body)
+                meter = EventMeter(limits, backend.dialect.stream_type)
+                async for chunk in reply.chunks:
+                    now = clock.now()
+                    meter.feed(chunk)
+                    if len(chunk) > _LARGE_CHUNK:
+                        await asyncio.sleep(0)  # many events: let other calls run
+                    has_content = self._put(deltas := decoder.feed(chunk), usage)
+                    if self.deltas.is_full:
+                        # The clocks do not run while a slow reader is waited for.
+                        clock.pause()
+                        await self.deltas.room()
+                        now = clock.resume()
+                    if has_content:
+                        clock.content(now)
+                    if self._watches is not None and self._is_whitespace_loop(deltas):
+                        raise whitespace_loop(decoder.partial)
+        self._put(decoder.end(), usage)
         output = decoder.finish()
         await backend.check_answer(connection, request, output)
         return output
 
-    async def _deliver(self, deltas: list[Delta], clock: StreamClock, usage: CallUsage) -> None:
-        has_content = any(delta.has_content for delta in deltas)
+    def _put(self, deltas: list[Delta], usage: CallUsage) -> bool:
+        """Pass the deltas on; returns whether they have generated content."""
+        has_content = any([delta.has_content for delta in deltas])
         if has_content:
             usage.content()
-        for delta in deltas:
-            self._delivered = self._delivered or delta.has_content
-            await self._queue.put(delta)
-        if has_content:
-            clock.content(asyncio.get_running_loop().time())
+            self._delivered = True
+        if deltas:
+            self.deltas.put(deltas)
+        return has_content
 
     def _is_whitespace_loop(self, deltas: list[Delta]) -> bool:
         """Whether the answer continues with whitespace only; in that case the stream is closed."""
@@ -214,15 +203,6 @@ class StreamReader:
 
 def _has_content(output: LLMOutput) -> bool:
     return any(o.text or o.reasoning or o.tool_calls for o in output.outputs)
-
-
-async def _within(clock: StreamClock, work: Awaitable[T]) -> T:
-    when, name = clock.deadline()
-    try:
-        async with asyncio.timeout_at(None if when == inf else when):
-            return await work
-    except TimeoutError as error:
-        raise clock.expired(name) from error
 
 
 async def _whole(chunks: AsyncIterator[bytes]) -> bytes:

@@ -1,38 +1,162 @@
 """One implementation for sync and async callers.
 
 Every public operation is written once, as a coroutine or an async generator, and waits for the
-background loop through a `wait` function. With `await_on` it suspends in the caller's event loop.
-With `block_on` it blocks its thread and never suspends. So `run` and `iterate` can run it to its
-end without an event loop, even inside a running one.
+background loop through a `Wait`. With `await_on` it suspends in the caller's event loop. With
+`block_on` it blocks its thread and never suspends. So `run` and `iterate` can run it to its end
+without an event loop, even inside a running one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+    from asyncio import AbstractEventLoop
+    from collections.abc import AsyncGenerator, Coroutine, Generator
     from concurrent.futures import Future
-
-    Wait = Callable[[Future[Any]], Awaitable[Any]]
 
 
 T = TypeVar("T")
 
 
-async def block_on(future: Future[Any]) -> Any:
-    """The future's result, waited for by blocking; an interrupt of the thread cancels the work."""
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()
-        raise
+class Wakeup(Protocol):
+    """An event for which one thread or task waits, and which any other thread sets.
+
+    `set` is called at most once after each `clear`.
+    """
+
+    def clear(self) -> None:
+        """Prepare the next `wait`; called by the one that waits."""
+        ...
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Return once `set` was called, or after that many seconds."""
+        ...
+
+    def set(self) -> None:
+        """Wake the one that waits, if it still does."""
+        ...
 
 
-async def await_on(future: Future[Any]) -> Any:
-    """The future's result, awaited; cancelling the waiting task cancels the work."""
-    return await asyncio.wrap_future(future)
+class Wait(Protocol):
+    """How a caller waits for the background loop: by blocking, or in its own event loop."""
+
+    async def __call__(self, future: Future[T]) -> T:
+        """The future's result; if the wait is interrupted or cancelled, so is the work."""
+        ...
+
+    def wakeup(self) -> Wakeup:
+        """A new event for this kind of caller."""
+        ...
+
+
+class ThreadWakeup:
+    """The Wakeup of a thread, which blocks while it waits."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # locked while the event is not set
+
+    def clear(self) -> None:
+        """Prepare the next `wait`."""
+        self._lock.acquire(blocking=False)
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Block until `set` was called, or for that many seconds."""
+        self._lock.acquire(timeout=-1 if seconds is None else seconds)
+
+    def set(self) -> None:
+        """Wake the thread."""
+        self._lock.release()
+
+
+class _Mailbox:
+    """The futures that other threads want to resolve on one event loop, in one call of the loop.
+
+    A call from another thread costs a system call on both sides. So while one is on its way, it
+    takes further futures along, such as those of other streams that the same loop reads.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._futures: list[asyncio.Future[None]] = []
+
+    def add(self, future: asyncio.Future[None]) -> None:
+        with self._lock:
+            self._futures.append(future)
+            is_first = len(self._futures) == 1
+        if is_first:
+            with suppress(RuntimeError):  # the loop is closed, so nothing waits there any more
+                future.get_loop().call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        with self._lock:
+            futures, self._futures = self._futures, []
+        for future in futures:
+            if not future.done():  # the task that waited may have been cancelled
+                future.set_result(None)
+
+
+_mailboxes: WeakKeyDictionary[AbstractEventLoop, _Mailbox] = WeakKeyDictionary()
+
+
+class LoopWakeup:
+    """The Wakeup of a task, by default one of the running event loop."""
+
+    __slots__ = ("_future", "_loop", "_mailbox")
+    _future: asyncio.Future[None]  # the one of the present wait
+
+    def __init__(self, loop: AbstractEventLoop | None = None) -> None:
+        self._loop = loop or asyncio.get_running_loop()
+        self._mailbox = _mailboxes.setdefault(self._loop, _Mailbox())
+
+    def clear(self) -> None:
+        """Prepare the next `wait`."""
+        self._future = self._loop.create_future()
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Suspend the task until `set` was called, or for that many seconds."""
+        if seconds is None:
+            await self._future
+        else:
+            await asyncio.wait((self._future,), timeout=seconds)
+
+    def set(self) -> None:
+        """Wake the task."""
+        self._mailbox.add(self._future)
+
+
+class _Blocking:
+    """Waits by blocking the thread."""
+
+    async def __call__(self, future: Future[T]) -> T:
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def wakeup(self) -> Wakeup:
+        return ThreadWakeup()
+
+
+class _Awaiting:
+    """Waits by suspending the task."""
+
+    async def __call__(self, future: Future[T]) -> T:
+        return await asyncio.wrap_future(future)
+
+    def wakeup(self) -> Wakeup:
+        return LoopWakeup()
+
+
+block_on: Wait = _Blocking()
+await_on: Wait = _Awaiting()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -51,17 +175,9 @@ def iterate(items: AsyncGenerator[T, None]) -> Generator[T, None, None]:
     try:
         while True:
             try:
-                item = run(_next(items))
+                item = run(anext(items))
             except StopAsyncIteration:
                 return
             yield item
     finally:
-        run(_close(items))
-
-
-async def _next(items: AsyncGenerator[T, None]) -> T:
-    return await anext(items)
-
-
-async def _close(items: AsyncGenerator[T, None]) -> None:
-    await items.aclose()
+        run(items.aclose())

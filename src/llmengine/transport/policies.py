@@ -1,4 +1,4 @@
-"""The rules for requests to one server: the clocks of streams, the server's queue and retries."""
+"""The rules for requests to one server: its queue and retries."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import asyncio
 import itertools
 import logging
 import random
-from dataclasses import dataclass, field
-from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
 from llmengine.transport.limiter import QueuePlace, Slots, outcome_of
@@ -21,55 +19,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("llmengine")
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class StreamClock:
-    """The deadlines of one stream: when the next bytes must have arrived, and by which clock.
-
-    All times are seconds of one monotonic clock; ``started`` is when the request was sent. Only
-    generated content restarts the gap clock, so keep-alive comments do not count.
-    """
-
-    started: float
-    first_token: float | None
-    gap: float | None
-    total: float | None
-    _content_at: float | None = field(default=None, init=False)
-
-    def content(self, now: float) -> None:
-        """Note that generated content has arrived."""
-        self._content_at = now
-
-    def deadline(self) -> tuple[float, str]:
-        """The nearest deadline (infinity for none) and the name of its clock."""
-        end = inf if self.total is None else self.started + self.total
-        if self._content_at is None:
-            silence = inf if self.first_token is None else self.started + self.first_token
-            name = "first_token"
-        else:
-            silence = inf if self.gap is None else self._content_at + self.gap
-            name = "gap"
-        return (silence, name) if silence < end else (end, "total")
-
-    def check(self, now: float) -> None:
-        """Raise APITimeoutError if a clock has run out.
-
-        Timers fire only while nothing arrives, so this is called when bytes have arrived.
-        """
-        when, name = self.deadline()
-        if now >= when:
-            raise self.expired(name)
-
-    def expired(self, name: str) -> APITimeoutError:
-        """The error that says that the clock with that name has run out."""
-        limit = getattr(self, name)
-        words = {
-            "first_token": "no token arrived within",
-            "gap": "no further content arrived for",
-            "total": "the stream was not complete within",
-        }
-        return APITimeoutError(f"{words[name]} {limit:g} s", clock=name)
 
 
 # The clocks that run while a call waits in a server's queue.
