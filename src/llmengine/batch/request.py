@@ -68,13 +68,15 @@ _NOT_SENT = frozenset({"cold_start", "wait"})
 class BatchAnswer:
     """The outcome of one request: ``error`` is None only if the answer is complete.
 
-    ``reply`` is the server's answer or refusal to the last attempt, if there was any; ``engine``
-    is the engine that got the last request. ``attempts`` counts all requests that were sent, and
-    ``spent`` is the sum of what they used.
+    ``reply`` is the server's answer or refusal to the last attempt, if there was any, and
+    ``is_json`` says that its body is known to be JSON. ``engine`` is the engine that got the last
+    request. ``attempts`` counts all requests that were sent, and ``spent`` is the sum of what they
+    used.
     """
 
     attempts: int = 0
     reply: HTTPReply | None = None
+    is_json: bool = False
     engine: Engine | None = None
     error: CallError | None = None
     spent: Spending = field(default_factory=Spending)
@@ -153,7 +155,7 @@ async def _send(
 ) -> tuple[HTTPReply, dict[str, object]]:
     """The answer, and the JSON object in it."""
     answer.attempts += 1
-    answer.reply = None
+    answer.reply, answer.is_json = None, False
     usage.attempt()
     try:
         answer.reply = reply = await call.connection.send(outgoing, permit)
@@ -163,6 +165,7 @@ async def _send(
         usage.failed(error)
         raise
     data = read_object(reply.body)
+    answer.is_json = True
     used = usage_of(data)
     usage.answered(used)
     permit.count(used)
@@ -210,17 +213,22 @@ def _response(answer: BatchAnswer) -> str:
     if reply is None:
         return "null"
     status, request_id = reply.status, _json(header(reply.headers, "x-request-id"))
-    return f'{{"status_code":{status},"request_id":{request_id},"body":{_answer_body(reply)}}}'
+    body = _one_line(reply.body) if answer.is_json else _answer_body(reply.body)
+    return f'{{"status_code":{status},"request_id":{request_id},"body":{body}}}'
 
 
-def _answer_body(reply: HTTPReply) -> str:
+def _answer_body(body: bytes) -> str:
     """The body unchanged but on one line if it is JSON; else its text as a JSON string."""
     try:
-        from_json(reply.body)
+        from_json(body)
     except ValueError:
-        return _json(reply.body.decode("utf-8", "replace"))
+        return _json(body.decode("utf-8", "replace"))
+    return _one_line(body)
+
+
+def _one_line(body: bytes) -> str:
     # In JSON, a line break can only be whitespace between values.
-    return reply.body.decode().replace("\r", " ").replace("\n", " ").strip()
+    return body.decode().replace("\r", " ").replace("\n", " ").strip()
 
 
 def _error(code: str, message: str, extra: Mapping[str, object]) -> dict[str, object]:

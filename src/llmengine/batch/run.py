@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from llmengine.batch.balancer import Balancer, Endpoint
@@ -19,19 +18,19 @@ from llmengine.batch.jsonl import sole_writer
 from llmengine.batch.report import BatchCounter, BatchReport
 from llmengine.batch.request import BatchSender, answer_record, bad_line_record
 from llmengine.engine.engine import Engine
+from llmengine.engine.job_queue import JobQueue
+from llmengine.engine.sync import ThreadWakeup, run
 from llmengine.transport.loop import background
 from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Generator, Iterable, Iterator
-    from concurrent.futures import Future
 
     from llmengine.batch.format import BatchRequest, BatchSource
     from llmengine.batch.report import Progress
     from llmengine.batch.request import BatchAnswer
 
-    Send = Callable[[BatchRequest], Future[BatchAnswer]]
     Answered = tuple[BatchRequest, BatchAnswer]
 
 
@@ -91,40 +90,8 @@ def selected(
 _WAIT = 1.0
 
 
-class _Pending:
-    """The requests that are under way, with their answers as they arrive."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._requests: dict[Future[BatchAnswer], BatchRequest] = {}
-        self._done: SimpleQueue[Future[BatchAnswer]] = SimpleQueue()
-
-    def __len__(self) -> int:
-        return len(self._requests)
-
-    @property
-    def has_answer(self) -> bool:
-        return not self._done.empty()
-
-    def send(self, request: BatchRequest) -> None:
-        future = self._send(request)
-        self._requests[future] = request
-        future.add_done_callback(self._done.put)
-
-    def next(self) -> Answered | None:
-        try:
-            future = self._done.get(timeout=_WAIT)
-        except Empty:
-            return None
-        return self._requests.pop(future), future.result()
-
-    def cancel(self) -> None:
-        for future in self._requests:
-            future.cancel()
-
-
 def send_all(
-    requests: Iterable[BatchRequest | None], send: Send, window: int
+    requests: Iterable[BatchRequest | None], sender: BatchSender, window: int
 ) -> Generator[Answered | None, None, None]:
     """Each request with its answer, as soon as it arrives; None if none arrived for a second.
 
@@ -132,23 +99,40 @@ def send_all(
     way; a None among them is skipped. If drawing a request raises, the requests that are under
     way are still finished and yielded. Closing the generator cancels them.
     """
-    pending = _Pending(send)
+
+    async def send(request: BatchRequest) -> Answered:
+        return request, await sender.send(request)
+
+    queue = JobQueue(background(), lambda: send, window, ThreadWakeup(), in_order=False)
+    under_way = 0
+
+    def answers(*, leave: int) -> Iterator[Answered | None]:
+        """What has arrived, and more until no more than `leave` requests are under way."""
+        nonlocal under_way
+        while True:
+            is_enough = under_way <= leave
+            arrived = run(queue.take(0.0 if is_enough else _WAIT))
+            under_way -= len(arrived)
+            yield from arrived
+            if is_enough and not arrived:
+                return
+            if not arrived:
+                yield None
+
     try:
         try:
             for request in requests:
                 if request is not None:
-                    pending.send(request)
-                while pending.has_answer or len(pending) >= window:
-                    yield pending.next()
+                    queue.put(request)
+                    under_way += 1
+                yield from answers(leave=window - 1)
         except Exception:
             # The requests under way are paid for, so their answers are yielded first.
-            while len(pending):
-                yield pending.next()
+            yield from answers(leave=0)
             raise
-        while len(pending):
-            yield pending.next()
+        yield from answers(leave=0)
     finally:
-        pending.cancel()
+        queue.close()
 
 
 def run_batch(  # noqa: PLR0913 - the settings of a batch
@@ -197,11 +181,7 @@ def send_and_record(
     engines = [endpoint.engine for endpoint in endpoints]
     sender = BatchSender(Balancer(endpoints), engines)
     window = sum(engine.backend.concurrency for engine in engines)
-
-    def send(request: BatchRequest) -> Future[BatchAnswer]:
-        return background().submit(sender.send(request))
-
-    with closing(send_all(requests, send, window)) as answers:
+    with closing(send_all(requests, sender, window)) as answers:
         for answered in answers:
             if answered is None:
                 journal.sync_if_due()

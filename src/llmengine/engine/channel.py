@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -11,7 +12,7 @@ from llmengine.engine.sync import LoopWakeup
 from llmengine.types.errors import CallError, LLMEngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Coroutine, Sequence
     from concurrent.futures import Future
 
     from llmengine.engine.sync import Wakeup
@@ -60,16 +61,16 @@ class Channel(Generic[T]):
         """Whether as many items wait as the producer may run ahead."""
         return self._size is not None and len(self._items) >= self._size
 
-    def put(self, items: Iterable[T]) -> None:
+    def put(self, items: Sequence[T]) -> None:
         """Add items in order; they are dropped if the channel has ended."""
         with self._lock:
-            if not self._ended:
+            if items and not self._ended:
                 self._items.extend(items)
                 self._wake()
 
     async def room(self) -> None:
         """Wait until the consumer has taken what waits now; for a producer on an event loop."""
-        wakeup = LoopWakeup()
+        wakeup = LoopWakeup(asyncio.get_running_loop())
         with self._lock:
             if self._ended or not self.is_full:
                 return

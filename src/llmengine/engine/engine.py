@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from copy import deepcopy
 from dataclasses import replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
@@ -17,8 +17,9 @@ from llmengine.backends.base import Backend
 from llmengine.config.backends import load_backend
 from llmengine.config.settings import EngineSettings
 from llmengine.dialects.common import is_off
-from llmengine.engine.call import Call, warn_of_reasoning
+from llmengine.engine.call import Call, as_llm_error, warn_of_reasoning
 from llmengine.engine.channel import start
+from llmengine.engine.job_queue import JobQueue
 from llmengine.engine.options import (
     NO_OPTIONS,
     CallOptions,
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
         Mapping,
         Sequence,
     )
-    from concurrent.futures import Future
 
     from llmengine.backends.connection import Connection
     from llmengine.engine.options import Options
@@ -268,14 +268,15 @@ class Engine:
         wanted = self._options(options)
         listed = as_prompts(prompts)
         sampling = as_sampling(sampling_params, len(listed))
-        jobs = [
+        # Requests are made when they are sent, so that those of many prompts do not fill the memory.
+        jobs = (
             self._job(prompt, params, wanted, place)
             for place, (prompt, params) in enumerate(zip(listed, sampling, strict=True))
-        ]
+        )
         started, make_call = monotonic(), self._call_maker()
 
         async def work() -> list[Result]:
-            return await results_of(make_call(), jobs)
+            return await results_of(make_call(), jobs, len(listed))
 
         results: list[Result] = await wait(background().submit(work()))
         log_batch(self.backend.account, wanted.step_id, results, monotonic() - started)
@@ -291,16 +292,22 @@ class Engine:
     ) -> AsyncGenerator[Result, None]:
         wanted = self._options(options)
         (params,) = as_sampling(sampling_params, 1)
+        size = as_window(window, self.backend.window)
         loop, make_call = background(), self._call_maker()
 
-        async def work(job: Job) -> Result:
-            return await result_of(make_call(), job)
+        def job(prompt: Prompt, place: int) -> Job:
+            return self._job(prompt, params, wanted, place)
 
-        def start(prompt: Prompt, place: int) -> Future[Result]:
-            return loop.submit(work(self._job(prompt, params, wanted, place)))
+        def queue() -> JobQueue[Job, Result]:
+            return JobQueue(
+                loop,
+                lambda: partial(result_of, make_call()),
+                min(size, self.backend.concurrency),
+                wait.wakeup(loop.loop),
+                in_order=True,
+            )
 
-        size = as_window(window, self.backend.window)
-        return results_in_window(prompt_source(prompts), start, wait, size)
+        return results_in_window(prompt_source(prompts), job, queue, size)
 
     async def _stream(
         self, wait: Wait, prompt: Prompt, sampling_params: object, options: Options
@@ -308,7 +315,7 @@ class Engine:
         (params,) = as_sampling(sampling_params, 1)
         request = build_request(self.config, prompt, params, self._options(options), stream=True)
         loop = background()
-        reader = StreamReader(self.backend, request, wait.wakeup())
+        reader = StreamReader(self.backend, request, wait.wakeup(loop.loop))
         running = start(loop, reader.run(loop, self.backend.urls()), reader.deltas)
         try:
             while deltas := await reader.deltas.take():
@@ -373,8 +380,8 @@ class Engine:
     def _job(self, prompt: Prompt, params: SamplingParams, options: CallOptions, place: int) -> Job:
         try:
             return build_request(self.config, prompt, params, options, index=place)
-        except InvalidRequestError as error:
-            return error
+        except Exception as error:  # noqa: BLE001 - a bug at one prompt must not lose the batch
+            return as_llm_error(error)
 
     # ---- closing and pickling
 

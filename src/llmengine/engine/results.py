@@ -14,10 +14,9 @@ from llmengine.types.results import Result
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
-    from concurrent.futures import Future
 
     from llmengine.engine.call import Call, CallUsage
-    from llmengine.engine.sync import Wait
+    from llmengine.engine.job_queue import JobQueue
     from llmengine.types.outputs import LLMOutput
     from llmengine.types.request import ChatRequest, Prompt
 
@@ -52,44 +51,51 @@ async def _answer(call: Call, request: ChatRequest, usage: CallUsage) -> LLMOutp
     return output
 
 
-async def results_of(call: Call, jobs: list[Job]) -> list[Result]:
+async def results_of(call: Call, jobs: Iterable[Job], count: int) -> list[Result]:
     """One result per job, in order; a few workers do the jobs, instead of one task per prompt."""
-    results: list[Result | None] = [None] * len(jobs)
-    waiting = iter(enumerate(jobs))
+    results: list[Result | None] = [None] * count
+    waiting = enumerate(jobs)
 
     async def worker() -> None:
         for place, job in waiting:
             results[place] = await result_of(call, job)
 
     async with TaskGroup() as group:
-        for _ in range(min(len(jobs), call.backend.concurrency)):
+        for _ in range(min(count, call.backend.concurrency)):
             group.create_task(worker())
     return [result for result in results if result is not None]
 
 
 async def results_in_window(
     prompts: Iterable[Prompt] | AsyncIterable[Prompt],
-    start: Callable[[Prompt, int], Future[Result]],
-    wait: Wait,
+    job: Callable[[Prompt, int], Job],
+    queue: Callable[[], JobQueue[Job, Result]],
     size: int,
 ) -> AsyncGenerator[Result, None]:
     """Results in order, for any number of prompts; at most `size` are started and not yet read.
 
     The prompts are iterated in the caller's own thread or task, one by one, as results are read.
     """
-    started: deque[Future[Result]] = deque()
-    place = 0
+    jobs, ready = queue(), deque[Result]()
+    started = read = 0
+
+    async def next_result() -> Result:
+        nonlocal read
+        if not ready:
+            ready.extend(await jobs.take())
+        read += 1
+        return ready.popleft()
+
     try:
         async for prompt in _each(prompts):
-            started.append(start(prompt, place))
-            place += 1
-            if len(started) >= size:
-                yield await wait(started.popleft())
-        while started:
-            yield await wait(started.popleft())
+            jobs.put(job(prompt, started))
+            started += 1
+            if started - read >= size:
+                yield await next_result()
+        while read < started:
+            yield await next_result()
     finally:
-        for future in started:
-            future.cancel()
+        jobs.close()
 
 
 async def _each(prompts: Iterable[Prompt] | AsyncIterable[Prompt]) -> AsyncIterator[Prompt]:

@@ -49,8 +49,8 @@ class Wait(Protocol):
         """The future's result; if the wait is interrupted or cancelled, so is the work."""
         ...
 
-    def wakeup(self) -> Wakeup:
-        """A new event for this kind of caller."""
+    def wakeup(self, producer: AbstractEventLoop) -> Wakeup:
+        """A new event for this kind of caller, which is set on the producer's event loop."""
         ...
 
 
@@ -78,21 +78,26 @@ class ThreadWakeup:
 class _Mailbox:
     """The futures that other threads want to resolve on one event loop, in one call of the loop.
 
-    A call from another thread costs a system call on both sides. So while one is on its way, it
-    takes further futures along, such as those of other streams that the same loop reads.
+    Such a call costs a system call on both sides and a switch between the threads.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._futures: list[asyncio.Future[None]] = []
 
-    def add(self, future: asyncio.Future[None]) -> None:
+    def add(self, future: asyncio.Future[None], producer: AbstractEventLoop | None) -> None:
+        """Resolve the future; `producer` is the running loop if other futures may come along."""
         with self._lock:
             self._futures.append(future)
             is_first = len(self._futures) == 1
-        if is_first:
-            with suppress(RuntimeError):  # the loop is closed, so nothing waits there any more
-                future.get_loop().call_soon_threadsafe(self._deliver)
+        if is_first and producer is None:
+            self._post(future.get_loop())
+        elif is_first:
+            producer.call_soon(self._post, future.get_loop())
+
+    def _post(self, loop: AbstractEventLoop) -> None:
+        with suppress(RuntimeError):  # the loop is closed, so nothing waits there any more
+            loop.call_soon_threadsafe(self._deliver)
 
     def _deliver(self) -> None:
         with self._lock:
@@ -106,14 +111,22 @@ _mailboxes: WeakKeyDictionary[AbstractEventLoop, _Mailbox] = WeakKeyDictionary()
 
 
 class LoopWakeup:
-    """The Wakeup of a task, by default one of the running event loop."""
+    """The Wakeup of a task of an event loop.
 
-    __slots__ = ("_future", "_loop", "_mailbox")
+    ``producer`` is the event loop on which `set` is called, if it is called on one. The task is
+    woken after the callbacks that are ready there, such as those of other streams, which may wake
+    other tasks of this loop in the same call.
+    """
+
+    __slots__ = ("_future", "_loop", "_mailbox", "_producer")
     _future: asyncio.Future[None]  # the one of the present wait
 
-    def __init__(self, loop: AbstractEventLoop | None = None) -> None:
-        self._loop = loop or asyncio.get_running_loop()
-        self._mailbox = _mailboxes.setdefault(self._loop, _Mailbox())
+    def __init__(
+        self, loop: AbstractEventLoop, *, producer: AbstractEventLoop | None = None
+    ) -> None:
+        self._loop = loop
+        self._producer = producer
+        self._mailbox = _mailboxes.setdefault(loop, _Mailbox())
 
     def clear(self) -> None:
         """Prepare the next `wait`."""
@@ -128,7 +141,7 @@ class LoopWakeup:
 
     def set(self) -> None:
         """Wake the task."""
-        self._mailbox.add(self._future)
+        self._mailbox.add(self._future, self._producer)
 
 
 class _Blocking:
@@ -141,7 +154,7 @@ class _Blocking:
             future.cancel()
             raise
 
-    def wakeup(self) -> Wakeup:
+    def wakeup(self, producer: AbstractEventLoop) -> Wakeup:  # noqa: ARG002 - a thread needs none
         return ThreadWakeup()
 
 
@@ -151,8 +164,8 @@ class _Awaiting:
     async def __call__(self, future: Future[T]) -> T:
         return await asyncio.wrap_future(future)
 
-    def wakeup(self) -> Wakeup:
-        return LoopWakeup()
+    def wakeup(self, producer: AbstractEventLoop) -> Wakeup:
+        return LoopWakeup(asyncio.get_running_loop(), producer=producer)
 
 
 block_on: Wait = _Blocking()

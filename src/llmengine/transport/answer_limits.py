@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
+from math import inf
 from typing import Self
 
 from llmengine.types.errors import AnswerTooLargeError
@@ -115,11 +116,27 @@ class EventMeter:
     It sees the bytes before the decoder, because a decoder keeps an event in memory until its end.
     """
 
-    __slots__ = ("_begin", "_ends", "_event", "_events", "_limits", "_open", "_sse", "_tail")
+    __slots__ = (
+        "_begin",
+        "_counts_levels",
+        "_ends",
+        "_event",
+        "_events",
+        "_limits",
+        "_most_bytes",
+        "_most_events",
+        "_open",
+        "_sse",
+        "_tail",
+    )
 
     def __init__(self, limits: AnswerLimits, stream_type: str) -> None:
         self._sse = stream_type == "text/event-stream"
         self._limits = limits
+        # Read once, because pieces are many and most are small.
+        self._most_events = inf if limits.events is None else limits.events
+        self._most_bytes = inf if limits.event_bytes is None else limits.event_bytes
+        self._counts_levels = limits.bounds_depth
         self._begin = b"\ndata:" if self._sse else b"\n"
         self._ends = (b"\n\n", b"\r\n\r\n", b"\r\r") if self._sse else (b"\n",)
         self._tail = b""
@@ -131,13 +148,19 @@ class EventMeter:
         """Count the next piece; raises AnswerTooLargeError if a limit is exceeded."""
         seen = self._tail + data  # a mark may be split between two pieces
         self._events += seen.count(self._begin)
-        self._limits.hold("events", self._events)
-        end = max([place + len(e) for e in self._ends if (place := seen.rfind(e)) >= 0], default=-1)
+        if self._events > self._most_events:
+            self._limits.hold("events", self._events)
+        if seen.endswith(self._ends[0]):  # as nearly always: the piece is whole events
+            end = len(seen)
+        else:
+            ends = [place + len(e) for e in self._ends if (place := seen.rfind(e)) >= 0]
+            end = max(ends, default=-1)
         self._open = self._open + len(data) if end < 0 else len(seen) - end
-        self._limits.hold("event_bytes", self._open)
+        if self._open > self._most_bytes:
+            self._limits.hold("event_bytes", self._open)
         overlap = len(self._begin) - 1
         self._tail = seen[-overlap:] if overlap else b""
-        if self._limits.bounds_depth:
+        if self._counts_levels:
             self._hold_depth(data, ended=end >= 0)
 
     def _hold_depth(self, data: bytes, *, ended: bool) -> None:
