@@ -169,3 +169,48 @@ def test_every_broken_stream_is_one_kind_of_error(engine_for: Any) -> None:
 
     with pytest.raises(CallError):
         list(engine.stream("hi"))
+
+
+def test_gap_clock_is_shorter_than_the_first_token_clock(
+    engine_for: Any, chunk: Any, clock: Any, in_thread: Any, wait_until: Any
+) -> None:
+    """The first content brings the deadline forward, also if nothing at all arrives after it."""
+
+    def handler(_: Any, connection: Any) -> None:
+        connection.start_sse()
+        connection.sse(chunk("Half"))
+        connection.pause(60)
+
+    engine, _ = engine_for(handler, timeout={"total": None, "first_token": 1000, "gap": 20})
+    read: list[Any] = []
+    reading = in_thread(lambda: read.extend(engine.stream("hi")))
+    wait_until(lambda: read)
+
+    clock.advance(20)
+
+    error = reading.exception(60)
+    assert isinstance(error, APITimeoutError)
+    assert error.clock == "gap"
+
+
+def test_slow_reader_is_not_a_slow_server(engine_for: Any, chunk: Any, clock: Any) -> None:
+    """No clock of silence runs while the reader has not taken what has arrived."""
+    words = 2000  # more than wait for a reader
+    sent = threading.Event()
+
+    def handler(_: Any, connection: Any) -> None:
+        connection.start_sse()
+        connection.sse(*(chunk("word ") for _ in range(words)), chunk(finish="stop"), ...)
+        connection.chunk(b"")
+        sent.set()
+
+    engine, _ = engine_for(handler, timeout={"total": None, "first_token": 20, "gap": 20})
+    deltas = engine.stream("hi")
+    texts = [next(deltas).text]
+    assert sent.wait(30)
+    clock.settle()
+
+    clock.advance(1000)
+    clock.settle()
+
+    assert "".join([*texts, *(d.text for d in deltas)]) == "word " * words

@@ -79,7 +79,10 @@ class Channel(Generic[T]):
         await wakeup.wait()
 
     def end(self, error: LLMEngineError | None = None) -> None:
-        """Nothing more comes; the consumer gets the error after the items. Only the first counts."""
+        """Say that nothing more comes; the consumer gets the error after the items.
+
+        Only the first call counts.
+        """
         with self._lock:
             if not self._ended:
                 self._ended, self._error = True, error

@@ -268,7 +268,7 @@ class Engine:
         wanted = self._options(options)
         listed = as_prompts(prompts)
         sampling = as_sampling(sampling_params, len(listed))
-        # Requests are made when they are sent, so that those of many prompts do not fill the memory.
+        # Made one by one as they are sent, so that many requests do not fill the memory.
         jobs = (
             self._job(prompt, params, wanted, place)
             for place, (prompt, params) in enumerate(zip(listed, sampling, strict=True))

@@ -10,7 +10,7 @@ from llmengine.engine.channel import Channel, start
 from llmengine.engine.sync import LoopWakeup
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Sequence
     from concurrent.futures import Future
 
     from llmengine.engine.sync import Wakeup
@@ -87,7 +87,7 @@ class JobQueue(Generic[J, R]):
                     active += 1
                     group.create_task(work())
 
-    def _ready(self, place: int, result: R) -> Iterable[R]:
+    def _ready(self, place: int, result: R) -> Sequence[R]:
         """The results that are due now that the one of the job at that place is ready."""
         self._early[place] = result
         ready = []

@@ -165,7 +165,7 @@ class StreamReader:
 
     def _put(self, deltas: list[Delta], usage: CallUsage) -> bool:
         """Pass the deltas on; returns whether they have generated content."""
-        has_content = any([delta.has_content for delta in deltas])
+        has_content = any(delta.has_content for delta in deltas)
         if has_content:
             usage.content()
             self._delivered = True

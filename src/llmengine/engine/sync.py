@@ -89,10 +89,11 @@ class _Mailbox:
         """Resolve the future; `producer` is the running loop if other futures may come along."""
         with self._lock:
             self._futures.append(future)
-            is_first = len(self._futures) == 1
-        if is_first and producer is None:
+            if len(self._futures) > 1:
+                return
+        if producer is None:
             self._post(future.get_loop())
-        elif is_first:
+        else:
             producer.call_soon(self._post, future.get_loop())
 
     def _post(self, loop: AbstractEventLoop) -> None:
