@@ -44,7 +44,8 @@ class Channel(Generic[T]):
     )
 
     def __init__(self, wakeup: Wakeup, size: int | None = None) -> None:
-        self._lock = threading.Lock()
+        # Reentrant, because the garbage collector may close this channel in the middle of a `put`.
+        self._lock = threading.RLock()
         self._items: list[T] = []
         self._size = size
         self._consumer = wakeup

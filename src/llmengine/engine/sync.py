@@ -82,15 +82,17 @@ class _Mailbox:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Reentrant, because the garbage collector may close a stream in the middle of `add`.
+        self._lock = threading.RLock()
         self._futures: list[asyncio.Future[None]] = []
 
     def add(self, future: asyncio.Future[None], producer: AbstractEventLoop | None) -> None:
         """Resolve the future; `producer` is the running loop if other futures may come along."""
         with self._lock:
+            is_first = not self._futures
             self._futures.append(future)
-            if len(self._futures) > 1:
-                return
+        if not is_first:
+            return
         if producer is None:
             self._post(future.get_loop())
         else:
