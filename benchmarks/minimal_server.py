@@ -1,8 +1,9 @@
-"""A server that answers every request with the same chat completion after 50 ms.
+"""A server that answers every request with the same chat completion.
 
-python benchmarks/minimal_server.py [BYTES]
+python benchmarks/minimal_server.py [BYTES [SECONDS]]
 
-The text of the answer has that many bytes, 500 if none are given.
+The text of the answer has that many bytes, 500 if none are given; it is sent after that many
+seconds, 0.05 if none are given.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import json
 import resource
 import sys
 
-LATENCY_S = 0.05
-SIZE = int(sys.argv[1]) if len(sys.argv) > 1 else 500
+ARGUMENTS = sys.argv[1:] if __name__ == "__main__" else []
+SIZE = int(ARGUMENTS[0]) if ARGUMENTS else 500
+LATENCY_S = float(ARGUMENTS[1]) if len(ARGUMENTS) > 1 else 0.05
 BODY = json.dumps(
     {
         "id": "chatcmpl-1",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import random
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from llmengine import CallError
-from llmengine.engine.channel import Channel, start
+from llmengine.engine.channel import Channel
 from llmengine.engine.sync import LoopWakeup, ThreadWakeup, await_on, block_on, run
 from llmengine.transport.loop import background
 
@@ -56,7 +57,7 @@ def test_all_items_arrive_once_and_in_order(consume: Any, size: int | None) -> N
 
     async def consumer(wait: Any) -> list[list[int]]:
         channel: Channel[int] = Channel(wait.wakeup(background().loop), size)
-        start(background(), produce(channel), channel)
+        channel.start(background(), partial(produce, channel))
         return await _all(channel)
 
     taken = consume(consumer)
@@ -77,7 +78,7 @@ def test_tasks_of_one_loop_are_all_woken(in_thread: Any) -> None:
     async def one() -> int:
         wakeup = LoopWakeup(asyncio.get_running_loop(), producer=background().loop)
         channel: Channel[int] = Channel(wakeup)
-        start(background(), produce(channel), channel)
+        channel.start(background(), partial(produce, channel))
         return sum(map(len, await _all(channel)))
 
     async def main() -> list[int]:
@@ -97,7 +98,7 @@ def test_error_of_the_producer_comes_after_its_items(consume: Any) -> None:
 
     async def consumer(wait: Any) -> tuple[list[int], str]:
         channel: Channel[int] = Channel(wait.wakeup(background().loop))
-        start(background(), produce(channel), channel)
+        channel.start(background(), partial(produce, channel))
         taken: list[int] = []
         try:
             while items := await channel.take():
@@ -109,20 +110,23 @@ def test_error_of_the_producer_comes_after_its_items(consume: Any) -> None:
     assert consume(consumer) == ([1, 2], "broken")
 
 
-def test_consumer_that_closes_frees_a_waiting_producer(consume: Any, wait_until: Any) -> None:
-    """The producer goes on, and what it puts is dropped."""
+def test_consumer_that_closes_cancels_a_waiting_producer(consume: Any, wait_until: Any) -> None:
+    """What waits is dropped, and so is what the producer still puts."""
     states: list[str] = []
 
     async def produce(channel: Channel[int]) -> None:
         channel.put([1, 2])
         states.append("full")
-        await channel.room()
-        channel.put([3])
-        states.append("ended")
+        try:
+            await channel.room()
+            await asyncio.sleep(60)
+        finally:
+            channel.put([3])
+            states.append("ended")
 
     async def consumer(wait: Any) -> list[int]:
         channel: Channel[int] = Channel(wait.wakeup(background().loop), 1)
-        start(background(), produce(channel), channel)
+        channel.start(background(), partial(produce, channel))
         wait_until(lambda: states)
         channel.close()
         wait_until(lambda: len(states) == 2)
@@ -142,7 +146,7 @@ def test_take_ends_after_its_seconds(consume: Any) -> None:
         loop = background().loop
         channel: Channel[int] = Channel(wait.wakeup(loop))
         ready = asyncio.Event()
-        start(background(), produce(channel, ready), channel)
+        channel.start(background(), partial(produce, channel, ready))
         first = await channel.take(0.001)
         loop.call_soon_threadsafe(ready.set)
         return [first, await channel.take()]
@@ -162,7 +166,7 @@ def test_cancelled_consumer_can_take_again(in_thread: Any) -> None:
         wakeup = LoopWakeup(asyncio.get_running_loop(), producer=loop)
         channel: Channel[int] = Channel(wakeup)
         ready = asyncio.Event()
-        start(background(), produce(channel, ready), channel)
+        channel.start(background(), partial(produce, channel, ready))
         task = asyncio.create_task(channel.take())
         await asyncio.sleep(0)
         task.cancel()

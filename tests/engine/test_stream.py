@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from typing import Any
 
@@ -153,6 +154,24 @@ def test_reader_that_stops_hangs_up(engine_for: Any, chunk: Any) -> None:
     next(deltas)
 
     deltas.close()
+
+    assert gone.wait(30)
+
+
+def test_interrupt_of_a_reader_that_waits_hangs_up(engine_for: Any) -> None:
+    """Ctrl-C ends the wait for the next delta, and the stream."""
+    gone = threading.Event()
+
+    def handler(_: Any, connection: Any) -> None:
+        connection.start_sse()
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        if connection.sock.recv(1) == b"":
+            gone.set()
+
+    engine, _ = engine_for(handler)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(engine.stream("hi"))
 
     assert gone.wait(30)
 

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from llmengine.types.results import Result
 
 
+# Made once, because ``json.dumps`` makes an encoder for each value with such separators.
+_json = json.JSONEncoder(separators=(",", ":")).encode
 _CHAT = "/v1/chat/completions"
 # The sampling parameters for which the tracing conventions have attributes.
 _SAMPLING = (
@@ -239,10 +241,6 @@ def _code(error: Exception) -> str:
     """The server's own error code, else the name of the exception in snake case."""
     code = error.code if isinstance(error, CallError) else None
     return code or _WORD_START.sub("_", type(error).__name__).lower()
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
 
 
 def chat_request(request: BatchRequest, model: str) -> ChatRequest | None:

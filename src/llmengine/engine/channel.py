@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from llmengine.engine.call import as_llm_error
@@ -12,7 +13,7 @@ from llmengine.engine.sync import LoopWakeup
 from llmengine.types.errors import CallError, LLMEngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from concurrent.futures import Future
 
     from llmengine.engine.sync import Wakeup
@@ -41,6 +42,7 @@ class Channel(Generic[T]):
         "_process",
         "_producer",
         "_size",
+        "_task",
     )
 
     def __init__(self, wakeup: Wakeup, size: int | None = None) -> None:
@@ -54,6 +56,30 @@ class Channel(Generic[T]):
         self._ended = False
         self._error: LLMEngineError | None = None
         self._process = os.getpid()
+        self._task: asyncio.Task[object] | None = None  # the producer, if `start` started it
+
+    def start(self, loop: Background, producer: Callable[[], Awaitable[None]]) -> None:
+        """Start the producer on the background loop; when it ends, however it does, so does this.
+
+        `close` cancels it, also if this call was interrupted.
+        """
+
+        def end(done: Future[None]) -> None:
+            raised = None if done.cancelled() else done.exception()
+            if isinstance(raised, Exception):
+                self.end(as_llm_error(raised))
+            elif raised is None and not done.cancelled():
+                self.end()
+            else:
+                self.end(CallError("llmengine was shut down before the answer was complete"))
+
+        loop.submit(self._run(producer)).add_done_callback(end)
+
+    async def _run(self, producer: Callable[[], Awaitable[None]]) -> None:
+        with self._lock:
+            is_closed, self._task = self._ended, asyncio.current_task()
+        if not is_closed:
+            await producer()
 
     # ---- the producer
 
@@ -126,12 +152,16 @@ class Channel(Generic[T]):
         return items
 
     def close(self) -> None:
-        """Take no more: drop what waits and all that comes later, and let the producer go on."""
+        """Take no more: drop what waits and all that comes later, and cancel the producer."""
         if os.getpid() != self._process:
             return
         with self._lock:
             self._ended, self._is_waiting = True, False
             self._take()
+            task = self._task
+        if task is not None and not task.done():
+            with suppress(RuntimeError):  # the loop has been closed
+                task.get_loop().call_soon_threadsafe(task.cancel)
 
     def _take(self) -> list[T]:
         items, self._items = self._items, []
@@ -139,22 +169,3 @@ class Channel(Generic[T]):
             self._producer.set()
             self._producer = None
         return items
-
-
-def start(
-    loop: Background, work: Coroutine[object, object, None], channel: Channel[T]
-) -> Future[None]:
-    """Start a producer on the background loop; when it ends, however it does, the channel ends."""
-    running = loop.submit(work)
-
-    def end(done: Future[None]) -> None:
-        raised = None if done.cancelled() else done.exception()
-        if isinstance(raised, Exception):
-            channel.end(as_llm_error(raised))
-        elif raised is None and not done.cancelled():
-            channel.end()
-        else:
-            channel.end(CallError("llmengine was shut down before the answer was complete"))
-
-    running.add_done_callback(end)
-    return running

@@ -18,7 +18,6 @@ from llmengine.config.backends import load_backend
 from llmengine.config.settings import EngineSettings
 from llmengine.dialects.common import is_off
 from llmengine.engine.call import Call, as_llm_error, warn_of_reasoning
-from llmengine.engine.channel import start
 from llmengine.engine.job_queue import JobQueue
 from llmengine.engine.options import (
     NO_OPTIONS,
@@ -316,14 +315,14 @@ class Engine:
         request = build_request(self.config, prompt, params, self._options(options), stream=True)
         loop = background()
         reader = StreamReader(self.backend, request, wait.wakeup(loop.loop))
-        running = start(loop, reader.run(loop, self.backend.urls()), reader.deltas)
+        urls = self.backend.urls()
         try:
+            reader.deltas.start(loop, partial(reader.run, loop, urls))
             while deltas := await reader.deltas.take():
                 for delta in deltas:
                     yield delta
         finally:
             reader.deltas.close()
-            running.cancel()
 
     async def _tokenize(self, wait: Wait, prompt: Prompt, options: Options) -> Tokens:
         wanted = self._options(options)

@@ -6,12 +6,11 @@ from asyncio import TaskGroup
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from llmengine.engine.channel import Channel, start
+from llmengine.engine.channel import Channel
 from llmengine.engine.sync import LoopWakeup
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from concurrent.futures import Future
 
     from llmengine.engine.sync import Wakeup
     from llmengine.transport.loop import Background
@@ -49,7 +48,7 @@ class JobQueue(Generic[J, R]):
         self._waiting: deque[J] = deque()
         self._begun = self._due = 0
         self._early: dict[int, R] = {}
-        self._running: Future[None] = start(loop, self._run(), self._results)
+        self._results.start(loop, self._run)
 
     def put(self, job: J) -> None:
         """Add a job."""
@@ -65,7 +64,6 @@ class JobQueue(Generic[J, R]):
     def close(self) -> None:
         """Take no more results, and cancel the jobs that are under way."""
         self._results.close()
-        self._running.cancel()
 
     async def _run(self) -> None:
         do = self._worker()
