@@ -49,6 +49,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--streams", type=int, nargs="+", default=list(LOADS), choices=LOADS)
     parser.add_argument("--per-write", type=int, default=1, help="events that are sent at once")
+    parser.add_argument("--spread", action="store_true", help="streams do not get events together")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clients", nargs="+", default=list(CLIENTS), choices=CLIENTS)
     parser.add_argument("--beside", type=Path, help="the src folder of another checkout")
@@ -63,7 +64,7 @@ def _measured(
         clients += [name + BESIDE for name in clients if name.startswith("llmengine")]
     rows: dict[str, list[dict[str, float]]] = defaultdict(list)
     problems: dict[str, str] = {}
-    with _server(streams, options.per_write) as url:
+    with _server(streams, options) as url:
         for _ in range(options.rounds):
             for client in clients:
                 if client not in problems:
@@ -76,9 +77,12 @@ def _measured(
 
 
 @contextmanager
-def _server(streams: int, per_write: int) -> Iterator[str]:
+def _server(streams: int, options: argparse.Namespace) -> Iterator[str]:
     events, seconds = LOADS[streams]
+    per_write = options.per_write
     command = [HERE / "stream_server.py", events, seconds * per_write, per_write]
+    if options.spread:
+        command.append("spread")
     process = subprocess.Popen(
         [sys.executable, *map(str, command)], stdout=subprocess.PIPE, text=True
     )
@@ -118,7 +122,8 @@ def _print(
 ) -> None:
     load = ", ".join(f"{part:.1f}" for part in os.getloadavg())
     print(
-        f"\n{streams} streams, {options.per_write} events per write, {options.rounds} rounds; "
+        f"\n{streams} streams{' (spread)' if options.spread else ''}, {options.per_write} events per "
+        f"write, {options.rounds} rounds; "
         f"{time.strftime('%Y-%m-%d')}, Python {sys.version.split()[0]}, {os.cpu_count()} cores, "
         f"load {load}\n"
     )

@@ -1,9 +1,10 @@
 """A server that answers every request with a stream of events, each with the time of its sending.
 
-    python benchmarks/stream_server.py EVENTS SECONDS [PER_WRITE]
+    python benchmarks/stream_server.py EVENTS SECONDS PER_WRITE [spread]
 
 The text of each event is ``time.monotonic_ns()`` just before it is written. Each event is a chunk
-of its own, ``PER_WRITE`` of them are written at once, and SECONDS pass between two writes.
+of its own, PER_WRITE of them are written at once, and SECONDS pass between two writes. Streams that
+begin together get their events together, as from a server that batches, unless ``spread`` is given.
 """
 
 from __future__ import annotations
@@ -44,8 +45,11 @@ END = chunk(event(None, "stop")) + chunk(b"data: [DONE]\n\n") + chunk(b"")
 class Streaming(asyncio.Protocol):
     """Finds the end of each request and streams the same answer."""
 
-    def __init__(self, events: int, seconds: float, per_write: int) -> None:
+    streams = 0
+
+    def __init__(self, events: int, seconds: float, per_write: int, *, spread: bool) -> None:
         self._events, self._seconds, self._per_write = events, seconds, per_write
+        self._spread = spread
         self._loop = asyncio.get_running_loop()
         self._buffer = b""
 
@@ -65,7 +69,10 @@ class Streaming(asyncio.Protocol):
             return
         self._buffer = b""
         self._transport.write(HEAD)
-        self._loop.call_later(self._seconds, self._send, 0, self._loop.time() + self._seconds)
+        Streaming.streams += 1
+        # Multiples of the golden ratio fill an interval evenly, however many there are.
+        wait = self._seconds * (Streaming.streams * 0.618034 % 1 if self._spread else 1)
+        self._loop.call_later(wait, self._send, 0, self._loop.time() + wait)
 
     def _send(self, sent: int, due: float) -> None:
         if self._transport.is_closing():
@@ -82,8 +89,11 @@ class Streaming(asyncio.Protocol):
 
 async def main() -> None:
     """Serve on a free port and print the address."""
-    events, seconds, *rest = sys.argv[1:]
-    make = lambda: Streaming(int(events), float(seconds), int(rest[0]) if rest else 1)  # noqa: E731
+    events, seconds, per_write, *spread = sys.argv[1:]
+
+    def make() -> Streaming:
+        return Streaming(int(events), float(seconds), int(per_write), spread=bool(spread))
+
     server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0, backlog=4096)
     print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
     await server.serve_forever()

@@ -30,6 +30,8 @@ class SSEDecoder:
 
     def feed(self, data: bytes) -> list[bytes]:
         """The data of each event that `data` completes, with its lines joined by line feeds."""
+        if data.startswith(b"data: ") and self._is_one_event(data):
+            return [data[6:-2]]
         if self._after_cr or b"\r" in data:
             data = self._with_line_feeds(data)
         head, *rest = data.split(b"\n")
@@ -47,6 +49,15 @@ class SSEDecoder:
         for line in rest:
             self._line(line, events)
         return events
+
+    def _is_one_event(self, data: bytes) -> bool:
+        """Whether `data` is one whole line and a blank one, as most pieces are, after whole events."""
+        return (
+            data.find(b"\n") == len(data) - 2
+            and data.endswith(b"\n")
+            and not (self._tail or self._data or self._at_start or self._after_cr)
+            and b"\r" not in data
+        )
 
     def finish(self) -> list[bytes]:
         """The data of the last event, if the body ended before the event's blank line."""

@@ -165,13 +165,13 @@ class StreamReader:
 
     def _put(self, deltas: list[Delta], usage: CallUsage) -> bool:
         """Pass the deltas on; returns whether they have generated content."""
-        has_content = any(delta.has_content for delta in deltas)
-        if has_content:
-            usage.content()
-            self._delivered = True
-        if deltas:
-            self.deltas.put(deltas)
-        return has_content
+        self.deltas.put(deltas)
+        for delta in deltas:
+            if delta.has_content:
+                usage.content()
+                self._delivered = True
+                return True
+        return False
 
     def _is_whitespace_loop(self, deltas: list[Delta]) -> bool:
         """Whether the answer continues with whitespace only; in that case the stream is closed."""

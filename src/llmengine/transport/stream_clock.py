@@ -33,6 +33,8 @@ class StreamClock:
         "_cancelling",
         "_deadline",
         "_end",
+        "_fires_at",
+        "_gap",
         "_has_expired",
         "_is_paused",
         "_limits",
@@ -46,7 +48,8 @@ class StreamClock:
     def __init__(self, first_token: float | None, gap: float | None, total: float | None) -> None:
         self._limits = {"first_token": first_token, "gap": gap, "total": total}
         self._loop = asyncio.get_running_loop()
-        self._end = self._deadline = inf
+        self._gap = inf if gap is None else gap
+        self._end = self._deadline = self._fires_at = inf
         self._name = "total"  # the clock that runs out at the deadline
         self._timer: asyncio.TimerHandle | None = None
         self._is_paused = self._has_expired = False
@@ -57,9 +60,9 @@ class StreamClock:
         assert task is not None
         self._task, self._cancelling = task, task.cancelling()
         now = self._loop.time()
-        total = self._limits["total"]
+        first_token, total = self._limits["first_token"], self._limits["total"]
         self._end = inf if total is None else now + total
-        self._move("first_token", now)
+        self._move("first_token", inf if first_token is None else now + first_token)
         return self
 
     def __exit__(
@@ -90,7 +93,7 @@ class StreamClock:
 
     def content(self, now: float) -> None:
         """Note that generated content has arrived."""
-        self._move("gap", now)
+        self._move("gap", now + self._gap)
 
     def pause(self) -> None:
         """Nothing is read from here on, so no deadline ends the block."""
@@ -103,24 +106,24 @@ class StreamClock:
             self._start_timer()
         return self._loop.time()
 
-    def _move(self, name: str, now: float) -> None:
-        limit = self._limits[name]
-        silence = inf if limit is None else now + limit
-        self._deadline, self._name = (
-            (silence, name) if silence < self._end else (self._end, "total")
-        )
-        if self._timer is None or self._deadline < self._timer.when():
+    def _move(self, name: str, silence: float) -> None:
+        if silence < self._end:
+            self._deadline, self._name = silence, name
+        else:
+            self._deadline, self._name = self._end, "total"
+        if self._deadline < self._fires_at:
             self._start_timer()
 
     def _start_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._fires_at = self._deadline
         if self._deadline < inf:
             self._timer = self._loop.call_at(self._deadline, self._fire)
 
     def _fire(self) -> None:
-        self._timer = None
+        self._timer, self._fires_at = None, inf
         if self._is_paused:
             return
         if self._loop.time() < self._deadline:
