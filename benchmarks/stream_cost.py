@@ -121,9 +121,10 @@ def _print(
     options: argparse.Namespace,
 ) -> None:
     load = ", ".join(f"{part:.1f}" for part in os.getloadavg())
+    together = "spread" if options.spread else "together"
     print(
-        f"\n{streams} streams{' (spread)' if options.spread else ''}, {options.per_write} events per "
-        f"write, {options.rounds} rounds; "
+        f"\n{streams} streams, {together}, {options.per_write} events per write, "
+        f"{options.rounds} rounds; "
         f"{time.strftime('%Y-%m-%d')}, Python {sys.version.split()[0]}, {os.cpu_count()} cores, "
         f"load {load}\n"
     )

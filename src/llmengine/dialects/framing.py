@@ -51,7 +51,7 @@ class SSEDecoder:
         return events
 
     def _is_one_event(self, data: bytes) -> bool:
-        """Whether `data` is one whole line and a blank one, as most pieces are, after whole events."""
+        """Whether `data`, like most pieces of a stream, is one whole event after whole events."""
         return (
             data.find(b"\n") == len(data) - 2
             and data.endswith(b"\n")

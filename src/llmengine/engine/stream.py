@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from llmengine.transport.base import HTTPStream
     from llmengine.transport.limiter import Permit
     from llmengine.transport.loop import Background
+    from llmengine.types.errors import LLMEngineError
     from llmengine.types.outputs import LLMOutput
     from llmengine.types.request import ChatRequest
 
@@ -59,9 +60,11 @@ class StreamReader:
         self._call = Call(self._backend, self._backend.connect(loop, urls))
         async with self._call.slots:
             with self._call.usage(self._request) as usage:
-                await self._read(usage)
+                error = await self._read(usage)
+        self.deltas.end(error)
 
-    async def _read(self, usage: CallUsage) -> None:
+    async def _read(self, usage: CallUsage) -> LLMEngineError | None:
+        """Put every delta into the channel; returns the error if the answer is not complete."""
         try:
             if self._request.output_model is not None:
                 output = await self._structured(usage)
@@ -76,10 +79,9 @@ class StreamReader:
             if isinstance(error, CallError):
                 error.attempts = usage.attempts
             usage.close(error=error)
-            self.deltas.end(detached(error))
-        else:
-            usage.close(output)
-            self.deltas.end()
+            return detached(error)
+        usage.close(output)
+        return None
 
     async def _structured(self, usage: CallUsage) -> LLMOutput:
         """Queue the deltas of a structured answer and, once it is validated, the parsed value."""
