@@ -82,3 +82,39 @@ def test_async_source_and_async_reader(echo: Any) -> None:
         return [_text(r) async for r in engine.aiter_results(source(), window=4)]
 
     assert asyncio.run(main()) == [f"P{i}" for i in range(20)]
+
+
+class _Broken(list[Any]):
+    """A list of messages that cannot be read."""
+
+    def __iter__(self) -> Iterator[Any]:
+        raise ValueError("broken messages")
+
+
+@pytest.mark.parametrize("call", ["results", "iter_results"])
+def test_prompt_that_cannot_be_read_fails_alone(echo: Any, call: str) -> None:
+    """Requests are made while others are sent, so an error at one must not end the others."""
+    engine, _ = echo
+
+    results = list(getattr(engine, call)(["a", _Broken([{"role": "user"}]), "c"]))
+
+    assert [result.ok for result in results] == [True, False, True]
+    assert "broken messages" in str(results[1].error)
+
+
+def test_requests_are_made_when_they_are_sent(echo: Any) -> None:
+    """Many prompts become requests one after the other, so their requests never fill the memory."""
+    engine, server = echo
+    read: list[int] = []
+
+    class Noted(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            read.append(len(server.requests))  # the requests that were sent before this one
+            return super().__iter__()
+
+    prompts = [Noted([{"role": "user", "content": f"p{i}"}]) for i in range(300)]
+
+    results = engine.results(prompts)
+
+    assert all(result.ok for result in results)
+    assert read[-1] >= 300 - 2 * engine.backend.concurrency
