@@ -50,6 +50,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--streams", type=int, nargs="+", default=list(LOADS), choices=LOADS)
     parser.add_argument("--per-write", type=int, default=1, help="events that are sent at once")
     parser.add_argument("--spread", action="store_true", help="streams do not get events together")
+    parser.add_argument(
+        "--slower", type=int, default=1, help="so many times fewer events per second, if it is busy"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--clients", nargs="+", default=list(CLIENTS), choices=CLIENTS)
     parser.add_argument("--beside", type=Path, help="the src folder of another checkout")
@@ -79,6 +82,7 @@ def _measured(
 @contextmanager
 def _server(streams: int, options: argparse.Namespace) -> Iterator[str]:
     events, seconds = LOADS[streams]
+    events, seconds = events // options.slower, seconds * options.slower
     per_write = options.per_write
     command = [HERE / "stream_server.py", events, seconds * per_write, per_write]
     if options.spread:
@@ -124,6 +128,7 @@ def _print(
     together = "spread" if options.spread else "together"
     print(
         f"\n{streams} streams, {together}, {options.per_write} events per write, "
+        f"{1 / LOADS[streams][1] / options.slower:.3g} writes per second each, "
         f"{options.rounds} rounds; "
         f"{time.strftime('%Y-%m-%d')}, Python {sys.version.split()[0]}, {os.cpu_count()} cores, "
         f"load {load}\n"
