@@ -9,7 +9,9 @@
 - kept and left: allocated blocks of memory while the results are there, and after them
 
 The answers come from a transport in this process, so that the counts are those of this library and
-of asyncio.
+of asyncio. Prompts of ``iter_results`` and pieces of streams go one by one, so that the counts are
+the same each time: a piece comes when the reader has the one before, for which this tool makes one
+switch of its own.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import tomllib
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from llmengine import EngineConfig
 from llmengine.transport import loop
@@ -71,6 +73,9 @@ END = _event({}, "stop") + b"data: [DONE]\n\n"
 class Canned:
     """A transport whose answers are there after one turn of the loop."""
 
+    # The pieces that a stream may send.
+    wanted: ClassVar[asyncio.Semaphore]
+
     async def fetch(self, _: object) -> HTTPReply:
         """A whole answer."""
         await asyncio.sleep(0)
@@ -78,12 +83,12 @@ class Canned:
 
     @asynccontextmanager
     async def stream(self, _: object) -> AsyncIterator[HTTPStream]:
-        """A stream, in which each turn of the loop brings one event."""
+        """A stream, of which each event comes when it is wanted."""
         yield HTTPStream(200, {"Content-Type": "text/event-stream"}, self._pieces())
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         for _ in range(COUNT):
-            await asyncio.sleep(0)
+            await self.wanted.acquire()
             yield PIECE
         yield END
 
@@ -185,6 +190,7 @@ def _module(path: str) -> str:
 def measured() -> dict[str, Counts]:
     """The counts of each way to call."""
     register_transports({"canned": Canned})
+    Canned.wanted = asyncio.Semaphore(0)
     loop.shutdown()
     own = CountingLoop()
     background = loop.Background(CountingLoop())
@@ -208,16 +214,23 @@ def measured() -> dict[str, Counts]:
 def _calls(engine: Engine, own: CountingLoop) -> Iterator[tuple[str, Callable[[], object]]]:
     prompts = [f"prompt {number}" for number in range(COUNT)]
 
+    def want(number: int) -> None:
+        if number < COUNT:
+            loop.background().loop.call_soon_threadsafe(Canned.wanted.release)
+
     async def astream() -> None:
+        want(0)
+        number = 0
         async for _ in engine.astream("Hi"):
-            pass
+            want(number := number + 1)
 
     def stream() -> None:
-        for _ in engine.stream("Hi"):
-            pass
+        want(0)
+        for number, _ in enumerate(engine.stream("Hi"), start=1):
+            want(number)
 
     yield "generate", lambda: engine.generate(prompts)
-    yield "iter_results", lambda: list(engine.iter_results(prompts))
+    yield "iter_results", lambda: list(engine.iter_results(prompts, window=1))
     yield "stream", stream
     yield "astream", lambda: own.run_until_complete(astream())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from counts import LIMITS, PYTHON, Counts, limits, measured
 
-# A count may grow by this share, and by this much, since threads meet at different places.
+# A count may grow by this share, and by this much.
 _SHARE = 0.05
 _SLACK = {
     "calls": 2.0,
