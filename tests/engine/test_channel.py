@@ -28,8 +28,8 @@ def consume(request: Any, in_thread: Any) -> Callable[[Callable[[Any], Awaitable
 
     def in_one(consumer: Callable[[Any], Awaitable[Any]]) -> Any:
         if request.param == "thread":
-            return in_thread(lambda: run(consumer(block_on))).result(60)  # type: ignore[arg-type]
-        return in_thread(lambda: asyncio.run(consumer(await_on))).result(60)  # type: ignore[arg-type]
+            return in_thread(lambda: run(consumer(block_on))).result(60)
+        return in_thread(lambda: asyncio.run(consumer(await_on))).result(60)
 
     return in_one
 
