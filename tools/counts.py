@@ -255,8 +255,12 @@ def main() -> None:
     """Print the counts, and write them if asked to."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--write", action="store_true", help=f"make them the limits for {PYTHON}")
+    parser.add_argument("--json", action="store_true", help="print them as JSON")
     options = parser.parse_args()
     found = measured()
+    if options.json:
+        sys.stdout.write(json.dumps({name: counts._asdict() for name, counts in found.items()}))
+        return
     names = list(next(iter(found.values())).numbers)
     lines = [f"{'':14}" + "".join(f"{name:>11}" for name in names)]
     for call, counts in found.items():
