@@ -1,0 +1,53 @@
+"""Recognise whether a server still runs the model that it ran, with a known error rate."""
+
+from pytest_llmengine.drift.answers import (
+    DriftAnswer,
+    DriftError,
+    DriftPrompt,
+    DriftRound,
+    DriftSession,
+)
+from pytest_llmengine.drift.baseline import (
+    Baseline,
+    DriftTier,
+    DriftUnit,
+    Probe,
+    ServerFacts,
+    load,
+    save,
+)
+from pytest_llmengine.drift.check import judge
+from pytest_llmengine.drift.evidence import EVIDENCE, Evidence, evidence_of
+from pytest_llmengine.drift.measure import Meter
+from pytest_llmengine.drift.report import (
+    DriftFinding,
+    DriftReport,
+    DriftVerdict,
+    EvidenceRow,
+    NamedChange,
+)
+
+__all__ = [
+    "EVIDENCE",
+    "Baseline",
+    "DriftAnswer",
+    "DriftError",
+    "DriftFinding",
+    "DriftPrompt",
+    "DriftReport",
+    "DriftRound",
+    "DriftSession",
+    "DriftTier",
+    "DriftUnit",
+    "DriftVerdict",
+    "Evidence",
+    "EvidenceRow",
+    "Meter",
+    "NamedChange",
+    "Probe",
+    "ServerFacts",
+    "evidence_of",
+    "judge",
+    "load",
+    "save",
+]

@@ -1,0 +1,133 @@
+"""What is asked of a server to recognise its model, and the answers, as plain values.
+
+The classes are checked when they are read from a file, so that a file which another tool changed
+gives one clear error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping  # noqa: TC003 - pydantic reads the annotations
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Self, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from llmengine.types.errors import LLMEngineError
+
+T = TypeVar("T")
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+"""How values of a file are checked: no unknown fields, and no NaN."""
+
+
+class DriftError(LLMEngineError):
+    """A baseline cannot be recorded, read or checked; the message says why and what to do."""
+
+
+@cache
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(kind)
+
+
+def from_dict(kind: type[T], row: Any) -> T:
+    """The instance of a dataclass that `to_dict` wrote; raises DriftError for anything else."""
+    try:
+        return _adapter(kind).validate_python(row)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DriftError(f"{where or kind.__name__}: {first['msg']}") from None
+    except RecursionError:
+        raise DriftError("it is nested too deeply") from None
+
+
+def to_dict(value: object) -> dict[str, Any]:
+    """A dataclass as a JSON object; fields with their default are left out."""
+    row = _adapter(type(value)).dump_python(value, mode="json", exclude_defaults=True)
+    assert isinstance(row, dict)
+    return row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftPrompt:
+    """One user message, and the values of its request that are not the same for all."""
+
+    __pydantic_config__ = STRICT
+
+    text: str
+    max_tokens: int = 1
+    temperature: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftAnswer:
+    """One answer as a plain value; ``error`` says why there is none.
+
+    ``prompt`` is the position of the prompt in its list. ``text`` includes reasoning. ``tokens``
+    are the texts of the generated tokens, None if the server shows no log-probabilities. ``top``
+    has the likeliest first tokens with their log-probabilities, ``logprob`` is that of the first
+    token which was chosen. ``token_ids`` is None if the server shows no ids. ``repeated`` is true
+    if the answer's id is the id of an earlier answer.
+    """
+
+    __pydantic_config__ = STRICT
+
+    prompt: int
+    text: str = ""
+    tokens: tuple[str, ...] | None = None
+    token_ids: tuple[int, ...] | None = None
+    top: Mapping[str, float] | None = None
+    logprob: float | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    repeated: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftRound:
+    """One pass over all prompts: one answer per prompt, in the order of the prompts.
+
+    ``load`` is the number of requests in flight, ``time`` the start in ISO 8601 (UTC).
+    """
+
+    __pydantic_config__ = STRICT
+
+    load: int
+    time: str
+    answers: tuple[DriftAnswer, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftSession:
+    """The rounds that one process measured at one time.
+
+    ``rounds`` are passes over the prompts of one token, ``long_rounds`` over the long ones.
+    ``error`` says why the session ended early, "" if it did not. ``requests`` counts all requests
+    and ``tokens`` all tokens of prompts and answers, those of failed rounds included.
+    """
+
+    __pydantic_config__ = STRICT
+
+    rounds: tuple[DriftRound, ...]
+    long_rounds: tuple[DriftRound, ...] = ()
+    error: str = ""
+    requests: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def time(self) -> str:
+        """The start of the first round, "" if there is none."""
+        return min((one.time for one in (*self.rounds, *self.long_rounds)), default="")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The session as a JSON object."""
+        return to_dict(self)
+
+    @classmethod
+    def from_dict(cls, row: Any) -> Self:
+        """The session that `to_dict` wrote; raises DriftError for anything else."""
+        return from_dict(cls, row)

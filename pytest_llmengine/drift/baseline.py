@@ -1,0 +1,186 @@
+"""A baseline: what a server answered when it was known to be right, and the file that holds it.
+
+A file is JSON Lines: a head, and one line per session. It is compressed if its name ends in .gz.
+A recorded candidate has the same format.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping  # noqa: TC003 - pydantic reads the annotations
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
+from typing import Any
+
+from llmengine.config.documents import check_values, load_json, read_bytes, read_text, unzip
+from pytest_llmengine.drift.answers import (
+    STRICT,
+    DriftError,
+    DriftPrompt,
+    DriftSession,
+    from_dict,
+    to_dict,
+)
+
+
+class DriftTier(StrEnum):
+    """What a check compares: log-probabilities and text, or text only."""
+
+    LOGPROBS = "logprobs"
+    TEXT = "text"
+
+
+class DriftUnit(StrEnum):
+    """What may change places between baseline and candidate if nothing has changed."""
+
+    ROUND = "round"
+    SESSION = "session"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerFacts:
+    """Which server was measured, in its own words; None means that a fact is not known.
+
+    ``name`` is the engine's name, which opens it again. ``url`` is the address that the user gave.
+    ``weights`` is a hash or a name of the loaded weights, ``context`` the context in tokens.
+    """
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    backend: str
+    url: str | None = None
+    server: str | None = None
+    version: str | None = None
+    model: str | None = None
+    weights: str | None = None
+    context: int | None = None
+
+    def describe(self) -> str:
+        """Program, version and model in a few words."""
+        words = " ".join(word for word in (self.server or self.backend, self.version) if word)
+        return f"{words} ({self.model or 'unknown model'})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """What is asked: it is the same for the baseline and for every candidate.
+
+    ``sampling`` are the values that all requests share. ``prompts`` are answered with one token,
+    ``long_prompts`` with more. ``loads`` are the numbers of requests in flight, one of which is
+    drawn for each round.
+    """
+
+    __pydantic_config__ = STRICT
+
+    tier: DriftTier
+    sampling: Mapping[str, float]
+    prompts: tuple[DriftPrompt, ...]
+    long_prompts: tuple[DriftPrompt, ...] = ()
+    loads: tuple[int, ...] = (1, 4, 16)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """Everything that a check needs of a server which is known to be right.
+
+    ``unit`` is what the test of a candidate exchanges. ``self_test`` is the p-value of the
+    hypothesis that the sessions do not differ; it is None if there are too few to tell.
+    ``tolerance`` is the energy distance up to which a difference counts as none, in prompts.
+    ``search_requests`` is what the choice of the prompts cost. ``source`` is the file that the
+    baseline was read from.
+    """
+
+    __pydantic_config__ = STRICT
+
+    facts: ServerFacts
+    probe: Probe
+    sessions: tuple[DriftSession, ...]
+    unit: DriftUnit
+    self_test: float | None = None
+    tolerance: float = 0.0
+    search_requests: int = 0
+    date: str
+    tool_version: str
+    source: str | None = field(default=None, compare=False)
+
+    def describe(self) -> str:
+        """The server and where its answers come from, in one line."""
+        origin = f", saved in {self.source}" if self.source else ""
+        return f"{self.facts.name}: {self.facts.describe()}, {self.date}{origin}"
+
+
+FORMAT = "llmengine-drift"
+VERSION = 1
+ENDINGS = (".jsonl", ".jsonl.gz")
+
+
+def check_path(path: Path) -> None:
+    """Raise DriftError unless a baseline can be saved at this path; called before the run."""
+    if not path.name.endswith(ENDINGS):
+        raise DriftError(f"file {path}: the name must end in {' or '.join(ENDINGS)}")
+    if not path.parent.is_dir():
+        raise DriftError(f"file {path}: there is no directory {path.parent}; make it first")
+
+
+def save(baseline: Baseline, path: Path) -> None:
+    """Write a baseline to a file; equal baselines give equal bytes."""
+    check_path(path)
+    head = to_dict(replace(baseline, sessions=(), source=None))
+    head.pop("sessions", None)
+    rows = [{"format": FORMAT, "version": VERSION, **head}]
+    rows += [session.to_dict() for session in baseline.sessions]
+    lines = (json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows)
+    data = "".join(f"{line}\n" for line in lines).encode()
+    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
+
+
+def load(path: Path) -> Baseline:
+    """The baseline in a file.
+
+    Raises DriftError if the file does not exist, is not a baseline, or has another version.
+    """
+    try:
+        text = unzip(read_bytes(path)) if path.suffix == ".gz" else read_text(path)
+        check_values(text)
+        head, *rows = [load_json(line) for line in text.splitlines()]
+    except OSError as error:
+        raise DriftError(f"baseline {path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise DriftError(f"baseline {path}: {error}") from error
+    _check_head(head, path)
+    head = {name: value for name, value in head.items() if name not in {"format", "version"}}
+    try:
+        baseline = from_dict(Baseline, {**head, "sessions": rows, "source": None})
+        _check_answers(baseline)
+    except DriftError as error:
+        raise DriftError(f"baseline {path}: {error}") from None
+    return replace(baseline, source=path.name)
+
+
+def _check_head(head: Any, path: Path) -> None:
+    if not isinstance(head, dict) or head.get("format") != FORMAT:
+        raise DriftError(f"baseline {path}: this is not a file that `llmengine drift record` wrote")
+    if head.get("version") != VERSION:
+        raise DriftError(
+            f"baseline {path}: format version {head.get('version')}, and this package reads "
+            f"{VERSION}; update pytest-llmengine, or record it again"
+        )
+
+
+def _check_answers(baseline: Baseline) -> None:
+    """Raise DriftError unless every round has one answer per prompt, in order."""
+    probe = baseline.probe
+    for number, session in enumerate(baseline.sessions, 1):
+        for rounds, prompts in (
+            (session.rounds, probe.prompts),
+            (session.long_rounds, probe.long_prompts),
+        ):
+            for one in rounds:
+                if [answer.prompt for answer in one.answers] != list(range(len(prompts))):
+                    raise DriftError(
+                        f"session {number}: a round must have one answer to each of the "
+                        f"{len(prompts)} prompts, in order"
+                    )

@@ -1,0 +1,111 @@
+"""The report of a check: the verdict, the test of each kind of evidence, and what was found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pytest_llmengine.drift.answers import DriftSession
+    from pytest_llmengine.drift.baseline import Baseline, DriftUnit, ServerFacts
+
+ALPHA = 0.01
+"""The false-alarm rate of a check, unless the user gives another."""
+
+
+class DriftVerdict(StrEnum):
+    """How a check ended."""
+
+    SAME = "same"
+    CHANGED = "changed"
+    UNKNOWN = "cannot tell"
+
+    @property
+    def exit_status(self) -> int:
+        """The exit status of a command that ends with this verdict."""
+        return list(DriftVerdict).index(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvidenceRow:
+    """The test of one kind of evidence.
+
+    ``p_value`` is None if the evidence was not compared; ``note`` says why then. ``adjusted`` is
+    the p-value after Holm's correction for all rows. ``distance`` is the energy distance, in
+    prompts. ``units`` are the numbers of units of the baseline and of the candidate.
+    ``would_see`` is the smallest change that is found in 95% of checks of this size, in words.
+    """
+
+    evidence: str
+    p_value: float | None = None
+    adjusted: float | None = None
+    distance: float | None = None
+    units: tuple[int, int] = (0, 0)
+    would_see: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftFinding:
+    """Something that needs no statistics, since a server that has not changed never does it.
+
+    ``prompt`` is the text of the prompt, None if the finding is not about one.
+    """
+
+    name: str
+    detail: str
+    prompt: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedChange:
+    """A likely cause of a change, with what was seen; it is not part of the verdict."""
+
+    name: str
+    seen: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftReport:
+    """The outcome of a check.
+
+    ``reason`` explains the verdict. ``candidate`` is empty if nothing was asked, and ``facts``
+    None if the candidate's server is not known.
+    """
+
+    verdict: DriftVerdict
+    reason: str
+    alpha: float
+    unit: DriftUnit
+    baseline: Baseline
+    candidate: tuple[DriftSession, ...] = ()
+    facts: ServerFacts | None = None
+    rows: tuple[EvidenceRow, ...] = ()
+    findings: tuple[DriftFinding, ...] = ()
+    named: tuple[NamedChange, ...] = ()
+
+    @property
+    def hypothesis(self) -> str:
+        """What is tested, in one sentence."""
+        return (
+            "The answers have the same distribution as those of the baseline, in the conditions "
+            "in which it was recorded."
+        )
+
+    @property
+    def requests(self) -> int:
+        """The number of requests of the check."""
+        return sum(session.requests for session in self.candidate)
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """The tokens of the prompts and of the answers of the check."""
+        return (
+            sum(session.prompt_tokens for session in self.candidate),
+            sum(session.completion_tokens for session in self.candidate),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as a JSON object, without the answers."""
+        raise NotImplementedError
