@@ -6,6 +6,7 @@ from pytest_llmengine.drift.answers import (
     DriftPrompt,
     DriftRound,
     DriftSession,
+    RoundKind,
 )
 from pytest_llmengine.drift.baseline import (
     Baseline,
@@ -45,6 +46,7 @@ __all__ = [
     "Meter",
     "NamedChange",
     "Probe",
+    "RoundKind",
     "ServerFacts",
     "evidence_of",
     "judge",

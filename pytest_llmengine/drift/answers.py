@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 - pydantic reads the annotations
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import cache
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from llmengine.types.errors import LLMEngineError
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator
 
 T = TypeVar("T")
 
@@ -26,20 +30,21 @@ class DriftError(LLMEngineError):
 
 
 @cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
 def from_dict(kind: type[T], row: Any) -> T:
     """The instance of a dataclass that `to_dict` wrote; raises DriftError for anything else."""
     try:
-        return _adapter(kind).validate_python(row)
+        found: T = _adapter(kind).validate_python(row)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise DriftError(f"{where or kind.__name__}: {first['msg']}") from None
     except RecursionError:
         raise DriftError("it is nested too deeply") from None
+    return found
 
 
 def to_dict(value: object) -> dict[str, Any]:
@@ -49,6 +54,17 @@ def to_dict(value: object) -> dict[str, Any]:
     return row
 
 
+class RoundKind(StrEnum):
+    """What the prompts of a round are answered with."""
+
+    FIRST = "first"
+    """The first token, at temperature 0."""
+    LONG = "long"
+    """Some tokens, at temperature 0: for penalties and truncation, which one token cannot show."""
+    SAMPLED = "sampled"
+    """Some tokens, sampled under a shared seed."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftPrompt:
     """One user message, and the values of its request that are not the same for all."""
@@ -56,6 +72,7 @@ class DriftPrompt:
     __pydantic_config__ = STRICT
 
     text: str
+    kind: RoundKind = RoundKind.FIRST
     max_tokens: int = 1
     temperature: float = 0.0
 
@@ -64,11 +81,11 @@ class DriftPrompt:
 class DriftAnswer:
     """One answer as a plain value; ``error`` says why there is none.
 
-    ``prompt`` is the position of the prompt in its list. ``text`` includes reasoning. ``tokens``
-    are the texts of the generated tokens, None if the server shows no log-probabilities. ``top``
-    has the likeliest first tokens with their log-probabilities, ``logprob`` is that of the first
-    token which was chosen. ``token_ids`` is None if the server shows no ids. ``repeated`` is true
-    if the answer's id is the id of an earlier answer.
+    ``prompt`` is the position of the prompt among all prompts. ``text`` includes reasoning.
+    ``tokens`` are the texts of the generated tokens and ``logprobs`` their log-probabilities, None
+    if the server shows none. ``top`` has the likeliest first tokens with their log-probabilities.
+    ``token_ids`` is None if the server shows no ids. ``repeated`` is true if the answer's id is
+    the id of an earlier answer.
     """
 
     __pydantic_config__ = STRICT
@@ -76,9 +93,9 @@ class DriftAnswer:
     prompt: int
     text: str = ""
     tokens: tuple[str, ...] | None = None
-    token_ids: tuple[int, ...] | None = None
+    logprobs: tuple[float, ...] | None = None
     top: Mapping[str, float] | None = None
-    logprob: float | None = None
+    token_ids: tuple[int, ...] | None = None
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -88,13 +105,14 @@ class DriftAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftRound:
-    """One pass over all prompts: one answer per prompt, in the order of the prompts.
+    """One pass over all prompts of one kind: one answer per prompt, in the order of the prompts.
 
     ``load`` is the number of requests in flight, ``time`` the start in ISO 8601 (UTC).
     """
 
     __pydantic_config__ = STRICT
 
+    kind: RoundKind = RoundKind.FIRST
     load: int
     time: str
     answers: tuple[DriftAnswer, ...]
@@ -102,17 +120,15 @@ class DriftRound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftSession:
-    """The rounds that one process measured at one time.
+    """The rounds that one process measured at one time, in order.
 
-    ``rounds`` are passes over the prompts of one token, ``long_rounds`` over the long ones.
-    ``error`` says why the session ended early, "" if it did not. ``requests`` counts all requests
-    and ``tokens`` all tokens of prompts and answers, those of failed rounds included.
+    ``error`` says why the session ended early, "" if it did not. ``requests`` counts all requests,
+    and the tokens are those of all prompts and answers, failed rounds included.
     """
 
     __pydantic_config__ = STRICT
 
     rounds: tuple[DriftRound, ...]
-    long_rounds: tuple[DriftRound, ...] = ()
     error: str = ""
     requests: int = 0
     prompt_tokens: int = 0
@@ -121,7 +137,16 @@ class DriftSession:
     @property
     def time(self) -> str:
         """The start of the first round, "" if there is none."""
-        return min((one.time for one in (*self.rounds, *self.long_rounds)), default="")
+        return self.rounds[0].time if self.rounds else ""
+
+    def of_kind(self, kind: RoundKind) -> list[DriftRound]:
+        """The rounds of this kind."""
+        return [one for one in self.rounds if one.kind is kind]
+
+    @property
+    def answers(self) -> Iterator[DriftAnswer]:
+        """All answers of all rounds."""
+        return (answer for one in self.rounds for answer in one.answers)
 
     def to_dict(self) -> dict[str, Any]:
         """The session as a JSON object."""

@@ -20,6 +20,7 @@ from pytest_llmengine.drift.answers import (
     DriftError,
     DriftPrompt,
     DriftSession,
+    RoundKind,
     from_dict,
     to_dict,
 )
@@ -64,13 +65,16 @@ class ServerFacts:
         return f"{words} ({self.model or 'unknown model'})"
 
 
+LOADS = (1, 4, 16)
+"""So many requests are in flight in a round: one at a time, some, or a batch."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
     """What is asked: it is the same for the baseline and for every candidate.
 
-    ``sampling`` are the values that all requests share. ``prompts`` are answered with one token,
-    ``long_prompts`` with more. ``loads`` are the numbers of requests in flight, one of which is
-    drawn for each round.
+    ``sampling`` are the values that all requests share. ``loads`` are the numbers of requests in
+    flight, one of which is drawn for each round.
     """
 
     __pydantic_config__ = STRICT
@@ -78,8 +82,11 @@ class Probe:
     tier: DriftTier
     sampling: Mapping[str, float]
     prompts: tuple[DriftPrompt, ...]
-    long_prompts: tuple[DriftPrompt, ...] = ()
-    loads: tuple[int, ...] = (1, 4, 16)
+    loads: tuple[int, ...] = LOADS
+
+    def of_kind(self, kind: RoundKind) -> dict[int, DriftPrompt]:
+        """The prompts of this kind, with their positions."""
+        return {n: prompt for n, prompt in enumerate(self.prompts) if prompt.kind is kind}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +95,8 @@ class Baseline:
 
     ``unit`` is what the test of a candidate exchanges. ``self_test`` is the p-value of the
     hypothesis that the sessions do not differ; it is None if there are too few to tell.
-    ``tolerance`` is the energy distance up to which a difference counts as none, in prompts.
+    ``tolerance`` is the energy distance up to which a difference counts as none, in prompts; it is
+    None if the user gave none.
     ``search_requests`` is what the choice of the prompts cost. ``source`` is the file that the
     baseline was read from.
     """
@@ -100,7 +108,7 @@ class Baseline:
     sessions: tuple[DriftSession, ...]
     unit: DriftUnit
     self_test: float | None = None
-    tolerance: float = 0.0
+    tolerance: float | None = None
     search_requests: int = 0
     date: str
     tool_version: str
@@ -172,15 +180,11 @@ def _check_head(head: Any, path: Path) -> None:
 
 def _check_answers(baseline: Baseline) -> None:
     """Raise DriftError unless every round has one answer per prompt, in order."""
-    probe = baseline.probe
+    expected = {kind: list(baseline.probe.of_kind(kind)) for kind in RoundKind}
     for number, session in enumerate(baseline.sessions, 1):
-        for rounds, prompts in (
-            (session.rounds, probe.prompts),
-            (session.long_rounds, probe.long_prompts),
-        ):
-            for one in rounds:
-                if [answer.prompt for answer in one.answers] != list(range(len(prompts))):
-                    raise DriftError(
-                        f"session {number}: a round must have one answer to each of the "
-                        f"{len(prompts)} prompts, in order"
-                    )
+        for one in session.rounds:
+            if [answer.prompt for answer in one.answers] != expected[one.kind]:
+                raise DriftError(
+                    f"session {number}: a round must have one answer to each of the "
+                    f"{len(expected[one.kind])} prompts of its kind, in order"
+                )

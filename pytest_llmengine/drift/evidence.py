@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmengine.drift.answers import RoundKind
 from pytest_llmengine.drift.baseline import DriftUnit
 from pytest_llmengine.statistics import logprob_distance, value_distance
 from pytest_llmengine.statistics.two_sample import mean_distance
 
 if TYPE_CHECKING:
-    from pytest_llmengine.drift.answers import DriftAnswer, DriftRound, DriftSession
+    from pytest_llmengine.drift.answers import DriftAnswer, DriftSession
 
 Features = Sequence[Any]
 """What one round shows of one kind of evidence: one value per prompt."""
@@ -26,22 +27,18 @@ Features = Sequence[Any]
 class Evidence:
     """One kind of evidence.
 
-    ``of_answer`` reads its value from an answer; None means that the server does not show it.
-    ``long`` says whether it is about the long answers.
+    ``kind`` says which rounds it is about. ``of_answer`` reads its value from an answer; None means
+    that the server does not show it.
     """
 
     name: str
     of_answer: Callable[[DriftAnswer], Any]
     distance: Callable[[Features, Features], float] = value_distance
-    long: bool = False
-
-    def rounds_of(self, session: DriftSession) -> Sequence[DriftRound]:
-        """The rounds of a session that this evidence is about."""
-        return session.long_rounds if self.long else session.rounds
+    kind: RoundKind = RoundKind.FIRST
 
     def features(self, session: DriftSession) -> list[Features]:
         """The values of each round of a session."""
-        return [[*map(self.of_answer, one.answers)] for one in self.rounds_of(session)]
+        return [[*map(self.of_answer, one.answers)] for one in session.of_kind(self.kind)]
 
     def is_shown(self, sessions: Sequence[DriftSession]) -> bool:
         """Whether any answer of these sessions shows it."""
@@ -74,10 +71,11 @@ EVIDENCE = (
     Evidence("token ids", lambda answer: answer.token_ids),
     Evidence("finish reason", lambda answer: answer.finish_reason),
     Evidence("usage", _usage),
-    Evidence("long text", lambda answer: answer.text, long=True),
-    Evidence("long token ids", lambda answer: answer.token_ids, long=True),
-    Evidence("long finish reason", lambda answer: answer.finish_reason, long=True),
-    Evidence("long usage", _usage, long=True),
+    Evidence("long text", lambda answer: answer.text, kind=RoundKind.LONG),
+    Evidence("long token ids", lambda answer: answer.token_ids, kind=RoundKind.LONG),
+    Evidence("long finish reason", lambda answer: answer.finish_reason, kind=RoundKind.LONG),
+    Evidence("long usage", _usage, kind=RoundKind.LONG),
+    Evidence("sampled text", lambda answer: answer.text, kind=RoundKind.SAMPLED),
 )
 """All kinds of evidence; each is tested on its own, with one false-alarm rate for all."""
 

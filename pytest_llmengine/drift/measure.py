@@ -7,22 +7,28 @@ session ends and says why.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
+from llmengine.types.sampling import SamplingParams
+from llmengine.types.secrets import scrub
 from pytest_llmengine.containers.docker import silent
+from pytest_llmengine.drift.answers import DriftAnswer, DriftRound, DriftSession, RoundKind
+from pytest_llmengine.drift.baseline import DriftTier
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from llmengine.engine.engine import Engine
+    from llmengine.types.outputs import CompletionOutput, Logprob
+    from llmengine.types.results import Result
     from pytest_llmengine.containers.docker import OnProgress
-    from pytest_llmengine.drift.answers import DriftAnswer, DriftPrompt, DriftSession
+    from pytest_llmengine.drift.answers import DriftPrompt
     from pytest_llmengine.drift.baseline import Probe
 
 SAMPLING: dict[str, float] = {
-    "temperature": 0.0,
     "top_p": 1.0,
     "top_k": 0,
     "min_p": 0.0,
@@ -31,10 +37,16 @@ SAMPLING: dict[str, float] = {
     "frequency_penalty": 0.0,
     "seed": 0,
 }
-"""The sampling values of every request: the likeliest token, without any filter or penalty."""
+"""The sampling values of every request, without any filter or penalty."""
 
 TOP = 20
 """How many of the likeliest first tokens are asked for."""
+
+RECORDED_ROUNDS = dict.fromkeys(RoundKind, 5)
+"""How many rounds of each kind a session of a baseline has."""
+RECORDED_SESSIONS = 4
+CHECKED_ROUNDS = {RoundKind.FIRST: 10, RoundKind.LONG: 4, RoundKind.SAMPLED: 4}
+"""How many rounds of each kind a check has."""
 
 _DIGITS = 5  # of a log-probability; smaller differences count as none
 _LOWEST = -9999.0  # what vLLM writes for a probability of 0; JSON has no infinity
@@ -56,18 +68,123 @@ class Meter:
     _ids: set[str] = field(default_factory=set)
 
     def sessions(
-        self, count: int, rounds: int, long_rounds: int, spread: float = 0.0
+        self, count: int, rounds: Mapping[RoundKind, int], spread: float = 0.0
     ) -> list[DriftSession]:
-        """So many sessions of so many rounds, begun evenly over ``spread`` seconds.
+        """So many sessions, begun evenly over ``spread`` seconds.
 
         The list ends with the first session that failed.
         """
-        raise NotImplementedError
+        began = time.monotonic()
+        measured: list[DriftSession] = []
+        for n in range(count):
+            start = began + spread * n / max(count - 1, 1)
+            self.sleep(max(0.0, start - time.monotonic()))
+            measured.append(self.session(rounds, f"session {n + 1} of {count}, rounds"))
+            if measured[-1].error:
+                break
+        return measured
 
-    def session(self, rounds: int, long_rounds: int) -> DriftSession:
-        """One session: rounds and long rounds in random order, each under a random load."""
-        raise NotImplementedError
+    def session(self, rounds: Mapping[RoundKind, int], what: str = "rounds") -> DriftSession:
+        """One session: so many rounds of each kind in random order, each under a random load."""
+        before = self.requests, self.prompt_tokens, self.completion_tokens
+        kinds = [kind for kind, n in rounds.items() if self.probe.of_kind(kind) for _ in range(n)]
+        self.chance.shuffle(kinds)
+        measured: list[DriftRound] = []
+        error = ""
+        for kind in kinds:
+            self.on_progress(what, len(measured), len(kinds))
+            one = self._round(kind)
+            error = next((answer.error for answer in one.answers if answer.error), "")
+            if error:
+                error = f"a request failed, and again when its round was repeated: {error}"
+                break
+            measured.append(one)
+        return DriftSession(
+            rounds=tuple(measured),
+            error=error,
+            requests=self.requests - before[0],
+            prompt_tokens=self.prompt_tokens - before[1],
+            completion_tokens=self.completion_tokens - before[2],
+        )
 
-    def ask(self, prompts: Sequence[DriftPrompt], load: int) -> list[DriftAnswer]:
-        """One answer per prompt; they are sent in random order, so many at a time."""
-        raise NotImplementedError
+    def _round(self, kind: RoundKind) -> DriftRound:
+        """One round; if an answer failed, the round that was asked once more."""
+        prompts, load = self.probe.of_kind(kind), self.chance.choice(self.probe.loads)
+        for _ in range(2):
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            answers = self.ask(list(prompts.values()), load)
+            if all(answer.error is None for answer in answers):
+                break
+        numbered = (replace(answer, prompt=n) for n, answer in zip(prompts, answers, strict=True))
+        return DriftRound(kind=kind, load=load, time=now, answers=tuple(numbered))
+
+    def ask(self, prompts: Sequence[DriftPrompt], load: int, **values: Any) -> list[DriftAnswer]:
+        """One answer per prompt; they are sent in random order, so many at a time.
+
+        ``values`` replace sampling values of all prompts.
+        """
+        order = self.chance.sample(range(len(prompts)), len(prompts))
+        answers: dict[int, DriftAnswer] = {}
+        for start in range(0, len(order), load):
+            chosen = order[start : start + load]
+            results = self.engine.results(
+                [prompts[n].text for n in chosen],
+                [self._sampling(prompts[n], values) for n in chosen],
+            )
+            answers |= zip(chosen, map(self._answer, chosen, results), strict=True)
+        return [answers[n] for n in range(len(prompts))]
+
+    def _sampling(self, prompt: DriftPrompt, values: Mapping[str, Any]) -> SamplingParams:
+        own = {"max_tokens": prompt.max_tokens, "temperature": prompt.temperature}
+        return SamplingParams(
+            **{**self.probe.sampling, **own, **values},
+            logprobs=TOP if self.probe.tier is DriftTier.LOGPROBS else None,
+            return_token_ids=self.engine.backend.name in _RETURN_TOKEN_IDS or None,
+        )
+
+    def _answer(self, prompt: int, result: Result) -> DriftAnswer:
+        """The answer in a result, or its error; known keys are removed."""
+        self.requests += result.attempts
+        if result.usage is not None:
+            self.prompt_tokens += result.usage.prompt_tokens or 0
+            self.completion_tokens += result.usage.completion_tokens or 0
+        if result.output is None or result.error is not None:
+            error = result.error
+            return DriftAnswer(prompt=prompt, error=scrub(f"{type(error).__name__}: {error}"))
+        output = result.output
+        repeated = output.request_id in self._ids
+        self._ids.add(output.request_id)
+        first, usage = output.outputs[0], output.usage
+        return DriftAnswer(
+            prompt=prompt,
+            text=scrub((first.reasoning or "") + first.text),
+            token_ids=first.token_ids,
+            finish_reason=first.finish_reason,
+            prompt_tokens=usage.prompt_tokens if usage else None,
+            completion_tokens=usage.completion_tokens if usage else None,
+            repeated=repeated,
+            **_logprobs(first),
+        )
+
+
+def _logprobs(output: CompletionOutput) -> dict[str, Any]:
+    """The fields of an answer that come from its log-probabilities."""
+    if not output.logprobs:
+        return {}
+    top = {_text(entry): _number(entry) for entry in reversed(output.logprobs[0].top)}
+    return {
+        "tokens": tuple(map(_text, output.logprobs)),
+        "logprobs": tuple(map(_number, output.logprobs)),
+        "top": dict(sorted(top.items(), key=lambda item: -item[1])) or None,
+    }
+
+
+def _text(entry: Logprob) -> str:
+    """The token's text, with the bytes of an incomplete character as hexadecimal numbers."""
+    if entry.bytes is None:
+        return entry.token
+    return bytes(entry.bytes).decode("utf-8", "backslashreplace")
+
+
+def _number(entry: Logprob) -> float:
+    return round(max(entry.logprob, _LOWEST), _DIGITS)
