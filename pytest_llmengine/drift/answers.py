@@ -17,7 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from llmengine.types.errors import LLMEngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Iterator
 
 T = TypeVar("T")
 
@@ -30,14 +30,15 @@ class DriftError(LLMEngineError):
 
 
 @cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 
 def from_dict(kind: type[T], row: Any) -> T:
     """The instance of a dataclass that `to_dict` wrote; raises DriftError for anything else."""
+    known: Any = kind  # mypy does not see that classes can be hashed
     try:
-        found: T = _adapter(kind).validate_python(row)
+        found: T = _adapter(known).validate_python(row)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -49,7 +50,8 @@ def from_dict(kind: type[T], row: Any) -> T:
 
 def to_dict(value: object) -> dict[str, Any]:
     """A dataclass as a JSON object; fields with their default are left out."""
-    row = _adapter(type(value)).dump_python(value, mode="json", exclude_defaults=True)
+    kind: Any = type(value)
+    row = _adapter(kind).dump_python(value, mode="json", exclude_defaults=True)
     assert isinstance(row, dict)
     return row
 
