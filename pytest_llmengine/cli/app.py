@@ -10,6 +10,7 @@ from pytest_llmengine.cli import (
     batch,
     cassettes,
     contract,
+    drift,
     engines,
     errors,
     mock,
@@ -41,6 +42,7 @@ app.command()(record_replay.replay)
 app.command("run-yaml")(run_yaml.run_yaml)
 app.add_typer(cassettes.app, name="cassettes")
 app.add_typer(contract.app, name="contract")
+app.add_typer(drift.app, name="drift")
 app.add_typer(engines.app, name="engines")
 app.add_typer(mock.app, name="mock")
 app.add_typer(models.app, name="models")

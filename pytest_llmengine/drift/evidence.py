@@ -36,6 +36,11 @@ class Evidence:
     distance: Callable[[Features, Features], float] = value_distance
     kind: RoundKind = RoundKind.FIRST
 
+    @property
+    def is_numeric(self) -> bool:
+        """Whether values may differ by more or less, and not only be equal or not."""
+        return self.distance is not value_distance
+
     def features(self, session: DriftSession) -> list[Features]:
         """The values of each round of a session."""
         return [[*map(self.of_answer, one.answers)] for one in session.of_kind(self.kind)]

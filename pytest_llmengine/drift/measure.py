@@ -42,12 +42,6 @@ SAMPLING: dict[str, float] = {
 TOP = 20
 """How many of the likeliest first tokens are asked for."""
 
-RECORDED_ROUNDS = dict.fromkeys(RoundKind, 5)
-"""How many rounds of each kind a session of a baseline has."""
-RECORDED_SESSIONS = 4
-CHECKED_ROUNDS = {RoundKind.FIRST: 10, RoundKind.LONG: 4, RoundKind.SAMPLED: 4}
-"""How many rounds of each kind a check has."""
-
 _DIGITS = 5  # of a log-probability; smaller differences count as none
 _LOWEST = -9999.0  # what vLLM writes for a probability of 0; JSON has no infinity
 _RETURN_TOKEN_IDS = frozenset({"vllm_api"})  # whose server returns token ids on request

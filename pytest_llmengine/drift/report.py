@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.drift.answers import DriftSession
     from pytest_llmengine.drift.baseline import Baseline, DriftUnit, ServerFacts
 
+SCHEMA_VERSION = 1
 ALPHA = 0.01
 """The false-alarm rate of a check, unless the user gives another."""
 
@@ -107,5 +109,38 @@ class DriftReport:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as a JSON object, without the answers."""
-        raise NotImplementedError
+        """The report as a JSON object, without the answers.
+
+        Its version is raised when a field is renamed or removed.
+        """
+        prompt_tokens, completion_tokens = self.tokens
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "verdict": self.verdict.value,
+            "reason": self.reason,
+            "hypothesis": self.hypothesis,
+            "alpha": self.alpha,
+            "tier": self.baseline.probe.tier.value,
+            "unit": self.unit.value,
+            "baseline": {
+                "file": self.baseline.source,
+                "date": self.baseline.date,
+                "tool_version": self.baseline.tool_version,
+                "self_test": self.baseline.self_test,
+                "tolerance": self.baseline.tolerance,
+                "facts": asdict(self.baseline.facts),
+            },
+            "candidate": None if self.facts is None else {"facts": asdict(self.facts)},
+            "rows": [asdict(row) for row in self.rows],
+            "findings": [asdict(finding) for finding in self.findings],
+            "named_changes": [asdict(change) for change in self.named],
+            "cost": {
+                "requests": self.requests,
+                "prompt_tokens": prompt_tokens,
+                "completion_tokens": completion_tokens,
+            },
+        }
+
+    def to_json(self) -> str:
+        """The report as JSON text, ready to be written to a file."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"

@@ -1,5 +1,6 @@
 """Statistical tests with known error rates, as pure functions of plain values."""
 
+from pytest_llmengine.statistics.group_test import group_test
 from pytest_llmengine.statistics.looks import LookHistory, Reference
 from pytest_llmengine.statistics.power import (
     fewest_changed,
@@ -32,6 +33,7 @@ __all__ = [
     "fewest_changed",
     "fewest_changed_prompts",
     "first_found",
+    "group_test",
     "holm",
     "logprob_distance",
     "permutation_test",

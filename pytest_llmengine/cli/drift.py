@@ -1,0 +1,221 @@
+"""``llmengine drift``: record what a server answers, and check whether it still answers so."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pytest_llmengine.cli.options import stderr, stdout
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_llmengine.containers.docker import OnProgress
+    from pytest_llmengine.drift import Baseline
+    from pytest_llmengine.targets import Session
+
+app = typer.Typer(
+    help="Recognise whether a server still runs the same model, with a known error rate.",
+    no_args_is_help=True,
+)
+
+
+class DriftTierName(StrEnum):
+    """What a check compares; auto is decided by what the server shows."""
+
+    AUTO = "auto"
+    LOGPROBS = "logprobs"
+    TEXT = "text"
+
+
+_File = Annotated[Path, typer.Argument(metavar="FILE", help="A file that `drift record` wrote.")]
+_TARGET = "A backend, an engine of the engines file, or the address of a server."
+_Url = Annotated[str | None, typer.Option(help="The server's address.")]
+_Model = Annotated[
+    str | None, typer.Option(help="The model.", show_default="the server's only one")
+]
+_Config = Annotated[Path | None, typer.Option(help="The engines file (YAML).")]
+_Spread = Annotated[
+    str,
+    typer.Option(
+        metavar="TIME", help="Begin the sessions evenly over this time, such as 90s, 30m or 8h."
+    ),
+]
+_Seed = Annotated[
+    int | None,
+    typer.Option(help="Draw the order and the load of requests by this seed.", show_default="none"),
+]
+
+
+@app.command()
+def record(  # noqa: PLR0913 - one option each
+    target: Annotated[str, typer.Argument(metavar="TARGET", help=_TARGET)],
+    *,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="The file: .jsonl or .jsonl.gz."),
+    ],
+    url: _Url = None,
+    model: _Model = None,
+    config: _Config = None,
+    tier: Annotated[DriftTierName, typer.Option(help="What to compare.")] = DriftTierName.AUTO,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="The rounds over all prompts in each session.")
+    ] = 5,
+    sessions: Annotated[int, typer.Option(min=1, help="The number of sessions.")] = 4,
+    spread: _Spread = "0s",
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="The energy distance up to which a difference counts as none, in prompts.",
+            show_default="none",
+        ),
+    ] = None,
+    seed: _Seed = None,
+) -> None:
+    """Record the answers of a server that is known to be right.
+
+    The prompts are chosen by what the server shows. Then they are asked in sessions of rounds, in
+    random order and with 1, 4 or 16 requests in flight.
+    """
+    from pytest_llmengine.drift import DriftTier, save
+    from pytest_llmengine.drift.answers import RoundKind
+    from pytest_llmengine.drift.baseline import check_path
+    from pytest_llmengine.drift.live import Effort
+    from pytest_llmengine.drift.live import record as record_baseline
+    from pytest_llmengine.drift.render import baseline_lines
+
+    check_path(output)
+    effort = Effort(sessions, dict.fromkeys(RoundKind, rounds), seconds(spread, "--spread"), seed)
+    wanted = None if tier is DriftTierName.AUTO else DriftTier(tier)
+    name, address = _split_target(target, url)
+    with open_target(name, address, model, config) as session, progress("record") as on_progress:
+        baseline, note = record_baseline(
+            session,
+            url=address,
+            tier=wanted,
+            effort=effort,
+            tolerance=tolerance,
+            on_progress=on_progress,
+        )
+    save(baseline, output)
+    for line in baseline_lines(baseline, note):
+        typer.echo(line)
+    typer.echo(f"saved in {output}")
+
+
+@app.command()
+def check(  # noqa: PLR0913 - one option each
+    file: _File,
+    target: Annotated[
+        str | None,
+        typer.Argument(metavar="[TARGET]", help=_TARGET, show_default="that of the file"),
+    ] = None,
+    *,
+    url: _Url = None,
+    model: _Model = None,
+    config: _Config = None,
+    alpha: Annotated[
+        float, typer.Option(min=1e-6, max=0.5, help="The false-alarm rate of the whole check.")
+    ] = 0.01,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="The rounds over all prompts in each session.")
+    ] = 10,
+    sessions: Annotated[int, typer.Option(min=1, help="The number of sessions.")] = 1,
+    spread: _Spread = "0s",
+    seed: _Seed = None,
+    json: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Also write the report to this file."),
+    ] = None,
+) -> None:
+    """Compare a server with a baseline.
+
+    Exit status: 0 if it is the same, 1 if it has changed, 2 if this cannot be told.
+    """
+    from pytest_llmengine.drift import load
+    from pytest_llmengine.drift.live import Effort, checked_rounds
+    from pytest_llmengine.drift.live import check as check_server
+    from pytest_llmengine.drift.render import print_report
+    from pytest_llmengine.reports.page import check_path
+
+    if json is not None:
+        check_path(json, (".json",))
+    baseline = load(file)
+    effort = Effort(sessions, checked_rounds(rounds), seconds(spread, "--spread"), seed)
+    with (
+        open_same(baseline, target, url, model, config) as session,
+        progress("check") as on_progress,
+    ):
+        report = check_server(
+            session, baseline, alpha=alpha, effort=effort, on_progress=on_progress
+        )
+    print_report(report, stdout())
+    if json is not None:
+        json.write_text(report.to_json(), "utf-8")
+    raise typer.Exit(report.verdict.exit_status)
+
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def seconds(text: str, option: str) -> float:
+    """The seconds of a time such as 90s, 30m or 8h."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if found is None:
+        raise typer.BadParameter(
+            f"{text!r} is not a time; write a number and s, m or h, such as 30m", param_hint=option
+        )
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+def _split_target(target: str, url: str | None) -> tuple[str, str | None]:
+    """The engine's name and its address; the target may be an address."""
+    return ("openai_compatible", target) if "://" in target else (target, url)
+
+
+@contextmanager
+def open_same(
+    baseline: Baseline,
+    target: str | None,
+    url: str | None,
+    model: str | None,
+    config: Path | None,
+) -> Iterator[Session]:
+    """The server to compare with a baseline, by default the one that it was recorded from."""
+    facts = baseline.facts
+    if target is None:
+        name, url, model = facts.name, url or facts.url, model or facts.model
+    else:
+        name, url = _split_target(target, url)
+    with open_target(name, url, model, config) as session:
+        yield session
+
+
+@contextmanager
+def open_target(
+    name: str, url: str | None, model: str | None, config: Path | None
+) -> Iterator[Session]:
+    """A live engine that is open inside of the block."""
+    from pytest_llmengine.targets import Mode, Settings, open_session
+
+    settings = Settings(engines=(name,), url=url, model=model, config=config, mode=Mode.LIVE)
+    with open_session(name, settings) as session:
+        yield session
+
+
+@contextmanager
+def progress(command: str) -> Iterator[OnProgress]:
+    """A line on standard error that shows the current task."""
+    with stderr().status(f"drift {command}") as status:
+
+        def on_progress(task: str, done: int, total: int) -> None:
+            status.update(f"{task}: {done} of {total}")
+
+        yield on_progress

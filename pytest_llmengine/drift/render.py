@@ -1,0 +1,110 @@
+"""The report of a check as a page, printed to a terminal or written to a file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_llmengine.drift.answers import RoundKind
+from pytest_llmengine.drift.baseline import DriftTier, DriftUnit
+from pytest_llmengine.drift.report import DriftVerdict
+from pytest_llmengine.reports import page as pages
+from pytest_llmengine.reports.page import Page, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Console
+
+    from pytest_llmengine.drift.baseline import Baseline
+    from pytest_llmengine.drift.report import DriftReport, EvidenceRow
+    from pytest_llmengine.reports.page import Block
+
+_WHAT = {
+    DriftTier.LOGPROBS: "log-probabilities and text",
+    DriftTier.TEXT: "text only",
+}
+_GOOD = {DriftVerdict.SAME: True, DriftVerdict.CHANGED: False, DriftVerdict.UNKNOWN: None}
+
+
+def print_report(report: DriftReport, console: Console) -> None:
+    """Print the sides, the hypothesis, the tests, what was found, and the verdict."""
+    pages.print_page(drift_page(report), console)
+
+
+def drift_page(report: DriftReport) -> Page:
+    """The report as a page."""
+    blocks: list[Block] = []
+    if report.rows:
+        blocks.append(_row_table(report))
+    if report.findings:
+        blocks.append(_finding_table(report))
+    if report.named:
+        named = [(change.name, change.seen) for change in report.named]
+        blocks.append(Table.of_texts(("likely cause", "what was seen"), named, "What may differ"))
+    return Page(
+        title=f"Drift: {report.baseline.facts.name}",
+        lines=tuple(_lines(report)),
+        summary=f"{report.verdict}: {report.reason}",
+        good=_GOOD[report.verdict],
+        blocks=tuple(blocks),
+    )
+
+
+def baseline_lines(baseline: Baseline, note: str) -> Iterator[str]:
+    """What a baseline holds, what it cost, and what a check will compare."""
+    probe, sessions = baseline.probe, baseline.sessions
+    yield f"{baseline.describe()}, tier {probe.tier} ({_WHAT[probe.tier]})"
+    yield f"{len(probe.of_kind(RoundKind.FIRST))} prompts of one token: {note}"
+    requests = baseline.search_requests + sum(session.requests for session in sessions)
+    yield (
+        f"cost {requests} requests, {baseline.search_requests} of them for the choice of prompts"
+    )
+    if baseline.self_test is None:
+        yield "the sessions were not compared, since that takes two sessions of two rounds"
+    else:
+        yield f"the sessions are the same with p = {baseline.self_test:.2g}"
+    yield f"a check compares {_UNITS[baseline.unit]} with another"
+
+
+def _lines(report: DriftReport) -> Iterator[str]:
+    baseline = report.baseline
+    yield f"baseline {baseline.describe()}"
+    if report.facts is not None:
+        yield f"candidate {report.facts.describe()}"
+    yield f"hypothesis: {report.hypothesis}"
+    yield (
+        f"false-alarm rate {report.alpha:g} for all rows together; tier {baseline.probe.tier} "
+        f"({_WHAT[baseline.probe.tier]}); what may change places is {_UNITS[report.unit]}"
+    )
+    prompt_tokens, completion_tokens = report.tokens
+    yield (
+        f"cost {report.requests} requests, {prompt_tokens} prompt tokens, "
+        f"{completion_tokens} completion tokens"
+    )
+
+
+_UNITS = {DriftUnit.ROUND: "one round over all prompts", DriftUnit.SESSION: "one session"}
+
+
+def _row_table(report: DriftReport) -> Table:
+    heads = ("evidence", "units", "p", "adjusted p", "would have seen")
+    rows = [_cells(row) for row in report.rows]
+    return Table.of_texts(heads, rows, "Tests", right=heads[1:4], unwrapped=heads[:4])
+
+
+def _cells(row: EvidenceRow) -> tuple[str, ...]:
+    units = f"{row.units[0]} + {row.units[1]}"
+    if row.p_value is None or row.adjusted is None:
+        return row.evidence, units, "", "", row.note
+    note = f" ({row.note})" if row.note else ""
+    return row.evidence, units, _number(row.p_value), _number(row.adjusted), row.would_see + note
+
+
+def _number(p_value: float) -> str:
+    return f"{p_value:.2g}"
+
+
+def _finding_table(report: DriftReport) -> Table:
+    heads = ("finding", "what was seen", "prompt")
+    rows = [(found.name, found.detail, found.prompt or "") for found in report.findings]
+    return Table.of_texts(heads, rows, "Found without statistics")

@@ -1,0 +1,106 @@
+"""The smallest change that a check of some size finds, so that "same" says what it excludes.
+
+If all units of the baseline are equal, the answer is exact. Else candidates are simulated: units of
+the baseline are drawn, changed and tested, with a bisection on the size of the change.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+from pytest_llmengine.statistics import (
+    fewest_changed,
+    permutation_test,
+    smallest_rate,
+    stratum_of,
+)
+from pytest_llmengine.statistics.two_sample import ROUNDING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pytest_llmengine.drift.evidence import Evidence, Features
+
+    Units = Sequence[Sequence[Features]]
+    Change = Callable[[Any, float, random.Random], Any]
+
+_RUNS, _FOUND = 20, 19  # simulated candidates per size, and how many must be found: 95%
+_STEPS = 6  # of the bisection, on a scale of factors
+_MARGIN = 2  # times as many arrangements as the level needs
+_CHANGED = object()  # a value that no answer has
+
+
+def smallest_change(
+    evidence: Evidence, baseline: Units, candidate: int, prompts: int, level: float
+) -> str:
+    """The smallest change that so many units find at this level, in words.
+
+    ``prompts`` is the number of prompts of the evidence.
+    """
+    is_constant = all(evidence.unit_distance(baseline[0], unit) == 0 for unit in baseline)
+    if evidence.is_numeric:
+        if is_constant:
+            return f"log-probabilities that differ by {ROUNDING:g} nats"
+        size = _simulated(evidence, baseline, candidate, level, _shifted)
+        return f"log-probabilities that differ by {size:.2g} nats" if size else "nothing"
+    if is_constant:
+        fewest = fewest_changed(len(baseline), candidate, level)
+        rate = None if fewest is None else smallest_rate(candidate, fewest)
+        # A unit has changed if any of its answers has.
+        answers = prompts * len(baseline[0])
+        size = None if rate is None else 1 - (1 - rate) ** (1 / answers)
+    else:
+        size = _simulated(evidence, baseline, candidate, level, _replaced)
+    return f"{size:.2%} of the answers changed" if size else "nothing"
+
+
+def _simulated(
+    evidence: Evidence,
+    baseline: Units,
+    candidate: int,
+    level: float,
+    change: Change,
+) -> float | None:
+    """The smallest size of a change that is found in 95% of the simulated candidates."""
+    draws = math.ceil(_MARGIN / level)
+
+    def is_found(size: float) -> bool:
+        missed = 0
+        for run in range(_RUNS):
+            # Every size is tried with the same candidates.
+            chance = random.Random(run)  # noqa: S311  # nosec B311 - repeatable on purpose
+            drawn = chance.choices(baseline, k=candidate)
+            units = [[change(one, size, chance) for one in unit] for unit in drawn]
+            stratum = stratum_of(baseline, units, evidence.unit_distance)
+            missed += permutation_test([stratum], draws=draws).p_value > level
+            if missed > _RUNS - _FOUND:
+                return False
+        return True
+
+    if not is_found(1.0):
+        return None
+    low, high = math.log(ROUNDING), 0.0
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if is_found(math.exp(middle)) else (middle, high)
+    return math.exp(high)
+
+
+def _shifted(features: Features, size: float, _chance: random.Random) -> Features:
+    """Log-probabilities that are higher or lower by this size, always the same tokens."""
+    return [
+        top and {token: value + _sign(prompt, token) * size for token, value in top.items()}
+        for prompt, top in enumerate(features)
+    ]
+
+
+def _sign(prompt: int, token: str) -> int:
+    return 1 if crc32(f"{prompt} {token}".encode()) % 2 else -1
+
+
+def _replaced(features: Features, rate: float, chance: random.Random) -> Features:
+    """Values of which this share is replaced by others."""
+    return [_CHANGED if chance.random() < rate else value for value in features]
