@@ -80,7 +80,7 @@ class Probe:
     __pydantic_config__ = STRICT
 
     tier: DriftTier
-    sampling: Mapping[str, float]
+    sampling: Mapping[str, int | float]
     prompts: tuple[DriftPrompt, ...]
     loads: tuple[int, ...] = LOADS
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.drift.answers import DriftPrompt
     from pytest_llmengine.drift.baseline import Probe
 
-SAMPLING: dict[str, float] = {
+SAMPLING: dict[str, int | float] = {
     "top_p": 1.0,
     "top_k": 0,
     "min_p": 0.0,

@@ -36,8 +36,11 @@ def group_test(
     rows = [[0.0] * len(units) for _ in units]
     for i, j in combinations(range(len(units)), 2):
         rows[i][j] = rows[j][i] = distance(units[i], units[j])
+    total = sum(map(sum, rows))
+    if not total:  # all units are equal
+        return 1.0
     order = list(range(len(units)))
-    most = _within(rows, order, sizes) + _SAME * sum(map(sum, rows))
+    most = _within(rows, order, sizes) + _SAME * total
     chance = random.Random(seed)  # noqa: S311  # nosec B311 - repeatable on purpose
     hits = 0
     for _ in range(draws):
