@@ -90,22 +90,25 @@ def record(  # noqa: PLR0913 - one option each
     from pytest_llmengine.drift.live import Effort
     from pytest_llmengine.drift.live import record as record_baseline
     from pytest_llmengine.drift.render import baseline_lines
+    from pytest_llmengine.drift.search import search
 
     check_path(output)
     effort = Effort(sessions, dict.fromkeys(RoundKind, rounds), seconds(spread, "--spread"), seed)
     wanted = None if tier is DriftTierName.AUTO else DriftTier(tier)
     name, address = _split_target(target, url)
     with open_target(name, address, model, config) as session, progress("record") as on_progress:
-        baseline, note = record_baseline(
+        found = search(session.engine, wanted, effort.chance, on_progress)
+        baseline = record_baseline(
             session,
+            found.probe,
             url=address,
-            tier=wanted,
             effort=effort,
             tolerance=tolerance,
+            search_requests=found.requests,
             on_progress=on_progress,
         )
     save(baseline, output)
-    for line in baseline_lines(baseline, note):
+    for line in baseline_lines(baseline, found.note):
         typer.echo(line)
     typer.echo(f"saved in {output}")
 

@@ -50,17 +50,16 @@ def named_changes(
     rows: Sequence[EvidenceRow],
     alpha: float,
 ) -> list[NamedChange]:
-    """The likely causes of a change; one says that none is known if nothing else is found."""
+    """The likely causes of a change."""
     changed = (r.evidence for r in rows if r.adjusted is not None and r.adjusted <= alpha)
     sides = _Sides(
         baseline, _by_prompt(baseline.sessions), _by_prompt(candidate), frozenset(changed)
     )
-    found = [
-        NamedChange(name=name, seen=seen) for name, look in _CAUSES.items() if (seen := look(sides))
-    ]
+    found = {name: seen for name, look in _CERTAIN.items() if (seen := look(sides))}
     if not found and sides.changed:
-        found.append(NamedChange(name=_OTHERWISE, seen=_difference(sides)))
-    return found
+        others = ((name, look(sides)) for name, look in _OTHERS.items())
+        found = dict([next((name, seen) for name, seen in others if seen)])
+    return [NamedChange(name=name, seen=seen) for name, seen in found.items()]
 
 
 def _by_prompt(sessions: Sequence[DriftSession]) -> dict[int, list[DriftAnswer]]:
@@ -199,14 +198,17 @@ def _difference(sides: _Sides) -> str:
     return f"log-probabilities differ by {average:.2g} nats on average, and nothing else does"
 
 
-_OTHERWISE = "weights, quantisation or kernels"
-_CAUSES: dict[str, Callable[[_Sides], str]] = {
+_CERTAIN: dict[str, Callable[[_Sides], str]] = {
     "cached answers": _cached,
     "system prompt or chat template": _prompt_tokens,
     "truncated text": _cut,
     "another maximum of tokens": _maximum,
     "sampling values that were not asked for": _not_likeliest,
     "temperature": _scale,
+}
+# What is likely if none of these is seen; only the first one is named.
+_OTHERS: dict[str, Callable[[_Sides], str]] = {
     "penalty": _penalty,
     "seed or sampling method": _seed,
+    "weights, quantisation or kernels": _difference,
 }

@@ -14,17 +14,17 @@ import httpx
 from llmengine.types.secrets import secret_address
 from pytest_llmengine.containers.docker import silent
 from pytest_llmengine.drift.answers import DriftError, RoundKind
-from pytest_llmengine.drift.baseline import Baseline, DriftTier, ServerFacts
+from pytest_llmengine.drift.baseline import Baseline, ServerFacts
 from pytest_llmengine.drift.check import judge, refusal
 from pytest_llmengine.drift.measure import Meter
 from pytest_llmengine.drift.report import ALPHA
-from pytest_llmengine.drift.search import search
 from pytest_llmengine.drift.self_test import self_test, unit_of
 from pytest_llmengine.version import tool_version
 
 if TYPE_CHECKING:
     from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.drift.answers import DriftSession
+    from pytest_llmengine.drift.baseline import Probe
     from pytest_llmengine.drift.report import DriftReport
     from pytest_llmengine.targets import Session
 
@@ -101,36 +101,34 @@ def _context(session: Session) -> int | None:
 
 def record(  # noqa: PLR0913 - the choices of the user
     session: Session,
+    probe: Probe,
     *,
     url: str | None = None,
-    tier: DriftTier | None = None,
     effort: Effort = RECORD_EFFORT,
     tolerance: float | None = None,
+    search_requests: int = 0,
     on_progress: OnProgress = silent,
-) -> tuple[Baseline, str]:
-    """Record a baseline; also returns what its prompts are like, in a few words.
+) -> Baseline:
+    """Record the answers to a probe as a baseline; ``search_requests`` is what its choice cost.
 
     Raises DriftError if a request failed twice.
     """
-    chance = effort.chance
-    found = search(session.engine, tier, chance, on_progress)
-    meter = Meter(session.engine, found.probe, chance, on_progress)
+    meter = Meter(session.engine, probe, effort.chance, on_progress)
     sessions = meter.sessions(effort.sessions, effort.rounds, effort.spread)
     if error := sessions[-1].error:
         raise DriftError(f"the baseline was not recorded: {error}")
     p_value = self_test(sessions)
-    baseline = Baseline(
+    return Baseline(
         facts=facts_of(session, url),
-        probe=found.probe,
+        probe=probe,
         sessions=tuple(sessions),
         unit=unit_of(p_value),
         self_test=p_value,
         tolerance=tolerance,
-        search_requests=found.requests,
+        search_requests=search_requests,
         date=datetime.now(UTC).date().isoformat(),
         tool_version=tool_version(),
     )
-    return baseline, found.note
 
 
 def measure(

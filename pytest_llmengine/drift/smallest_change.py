@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _RUNS, _FOUND = 20, 19  # simulated candidates per size, and how many must be found: 95%
 _STEPS = 6  # of the bisection, on a scale of factors
 _MARGIN = 2  # times as many arrangements as the level needs
+_NOTHING = "nothing"
 _CHANGED = object()  # a value that no answer has
 
 
@@ -42,19 +43,19 @@ def smallest_change(
     """
     is_constant = all(evidence.unit_distance(baseline[0], unit) == 0 for unit in baseline)
     if evidence.is_numeric:
-        if is_constant:
-            return f"log-probabilities that differ by {ROUNDING:g} nats"
-        size = _simulated(evidence, baseline, candidate, level, _shifted)
-        return f"log-probabilities that differ by {size:.2g} nats" if size else "nothing"
-    if is_constant:
-        fewest = fewest_changed(len(baseline), candidate, level)
-        rate = None if fewest is None else smallest_rate(candidate, fewest)
-        # A unit has changed if any of its answers has.
-        answers = prompts * len(baseline[0])
-        size = None if rate is None else 1 - (1 - rate) ** (1 / answers)
-    else:
+        change = _shifted
+        size = ROUNDING if is_constant else _simulated(evidence, baseline, candidate, level, change)
+        return f"all log-probabilities other by {size:.2g} nats" if size else _NOTHING
+    if not is_constant:
         size = _simulated(evidence, baseline, candidate, level, _replaced)
-    return f"{size:.2%} of the answers changed" if size else "nothing"
+        return f"{size:.1%} of the values other" if size else _NOTHING
+    fewest = fewest_changed(len(baseline), candidate, level)
+    rate = None if fewest is None else smallest_rate(candidate, fewest)
+    if rate is None:
+        return _NOTHING
+    # A unit has changed if any of its values has.
+    values = prompts * len(baseline[0])
+    return f"one prompt's value other, or {1 - (1 - rate) ** (1 / values):.0%} of all at random"
 
 
 def _simulated(
