@@ -2,7 +2,8 @@
 
 Each kind of evidence has one permutation test of units, which are rounds or sessions. Holm's
 correction gives all of them one false-alarm rate. A kind of evidence with too few units to reach
-that rate is left out before anything is compared.
+that rate is left out before anything is compared. One in which all units of both sides are equal
+needs no correction: whether they are does not depend on which units are the candidate's.
 """
 
 from __future__ import annotations
@@ -29,16 +30,23 @@ if TYPE_CHECKING:
     from pytest_llmengine.drift.report import DriftFinding
 
 
+_MOST = 1000  # sessions that are advised
+
+
 def judge(
     baseline: Baseline,
     candidate: Sequence[DriftSession],
     *,
     alpha: float = ALPHA,
     facts: ServerFacts | None = None,
+    power: bool = True,
 ) -> DriftReport:
-    """The report on a measured candidate."""
+    """The report on a measured candidate.
+
+    Without ``power``, it does not say what would have been seen, which can take seconds.
+    """
     findings = find(baseline, candidate, facts)
-    rows = _rows(baseline, candidate, alpha)
+    rows = _rows(baseline, candidate, alpha, power=power)
     verdict, reason = _verdict(findings, rows, candidate, alpha)
     is_changed = verdict is DriftVerdict.CHANGED
     named = named_changes(baseline, candidate, rows, alpha) if is_changed else ()
@@ -62,7 +70,7 @@ def refusal(
     """The report if a check of this size cannot tell, before anything is asked; else None."""
     shown = [evidence for evidence in EVIDENCE if evidence.is_shown(baseline.sessions)]
     sizes = {e: _sizes(baseline, e, sessions, sessions * rounds.get(e.kind, 0)) for e in shown}
-    if any(_reaches(sizes[evidence], len(shown), alpha) for evidence in shown):
+    if any(_reaches(sizes[evidence], alpha / len(shown)) for evidence in shown):
         return None
     return DriftReport(
         verdict=DriftVerdict.UNKNOWN,
@@ -79,24 +87,24 @@ def _sizes(baseline: Baseline, evidence: Evidence, sessions: int, rounds: int) -
     return len(ours), sessions if baseline.unit is DriftUnit.SESSION else rounds
 
 
-def _reaches(sizes: tuple[int, int], family: int, alpha: float) -> bool:
-    """Whether so many units can have a p-value that is small enough for so many tests."""
+def _reaches(sizes: tuple[int, int], level: float) -> bool:
+    """Whether so many units can have a p-value of at most this level."""
     ours, theirs = sizes
     arrangements = min(comb(ours + theirs, theirs), DRAWS + 1)
     if ours == theirs:  # both samples may also change places
         arrangements //= 2
-    return ours > 0 and theirs > 0 and arrangements * alpha >= family
+    return ours > 0 and theirs > 0 and arrangements * level >= 1
 
 
 def _advice(baseline: Baseline, sessions: int, family: int, alpha: float) -> str:
-    ours = len(baseline.sessions)
+    ours, level = len(baseline.sessions), alpha / family
     if baseline.unit is DriftUnit.ROUND:
         return (
             f"so few rounds cannot show a change at a false-alarm rate of {alpha:g}; "
             "use more --rounds"
         )
-    enough = next(n for n in range(1, 10**6) if _reaches((n, sessions), family, alpha))
-    more = next((n for n in range(1, 100) if _reaches((ours, n), family, alpha)), None)
+    enough = next((n for n in range(1, _MOST) if _reaches((n, sessions), level)), _MOST)
+    more = next((n for n in range(1, _MOST) if _reaches((ours, n), level)), None)
     why = (
         "the sessions of the baseline differ from each other"
         if baseline.self_test is not None
@@ -110,25 +118,27 @@ def _advice(baseline: Baseline, sessions: int, family: int, alpha: float) -> str
 
 
 def _rows(
-    baseline: Baseline, candidate: Sequence[DriftSession], alpha: float
+    baseline: Baseline, candidate: Sequence[DriftSession], alpha: float, *, power: bool
 ) -> tuple[EvidenceRow, ...]:
     """One row per kind of evidence that the baseline shows."""
     complete = [session for session in candidate if not session.error]
     shown = [evidence for evidence in EVIDENCE if evidence.is_shown(baseline.sessions)]
-    rows = [_row(baseline, complete, evidence, len(shown), alpha) for evidence in shown]
-    tested = {row.evidence: row.p_value for row in rows if row.p_value is not None}
-    adjusted = holm(tested)
-    return tuple(replace(row, adjusted=adjusted.get(row.evidence)) for row in rows)
+    level = alpha / max(len(shown), 1)
+    rows = [_row(baseline, complete, evidence, level, power=power) for evidence in shown]
+    differing = [row for row in rows if row.distance is not None]
+    adjusted = holm({r.evidence: r.p_value for r in differing if r.p_value is not None})
+    return tuple(replace(row, adjusted=adjusted.get(row.evidence, row.p_value)) for row in rows)
 
 
 def _row(
     baseline: Baseline,
     candidate: Sequence[DriftSession],
     evidence: Evidence,
-    family: int,
-    alpha: float,
+    level: float,
+    *,
+    power: bool,
 ) -> EvidenceRow:
-    """The test of one kind of evidence, without the correction for the others."""
+    """The test of one kind of evidence, which is found for certain at this level."""
     ours = evidence.units(baseline.sessions, baseline.unit)
     theirs = [unit for unit in evidence.units(candidate, baseline.unit) if unit]
     row = EvidenceRow(evidence=evidence.name, units=(len(ours), len(theirs)))
@@ -136,20 +146,20 @@ def _row(
         return replace(row, note="not asked")
     if not evidence.is_shown(candidate):
         return replace(row, note="no longer shown")
-    if not _reaches(row.units, family, alpha):
+    if not _reaches(row.units, level):
         return replace(row, note="too few to show a change")
+    if power:
+        prompts = len(baseline.probe.of_kind(evidence.kind))
+        change = smallest_change(evidence, ours, len(theirs), prompts, level)
+        row = replace(row, would_see=change)
     stratum = stratum_of(ours, theirs, evidence.unit_distance)
+    if not any(map(any, stratum.distances)):
+        return replace(row, p_value=1.0)
     result = permutation_test([stratum])
     distance = result.statistic * sum(row.units) / (len(ours) * len(theirs))
-    within = distance <= (baseline.tolerance or 0.0)
-    prompts = len(baseline.probe.of_kind(evidence.kind))
-    return replace(
-        row,
-        p_value=1.0 if within else result.p_value,
-        distance=distance,
-        would_see=smallest_change(evidence, ours, len(theirs), prompts, alpha / family),
-        note="within the tolerance" if within and distance > 0 else "",
-    )
+    if baseline.tolerance is not None and distance <= baseline.tolerance:
+        return replace(row, p_value=1.0, distance=distance, note="within the tolerance")
+    return replace(row, p_value=result.p_value, distance=distance)
 
 
 def _verdict(

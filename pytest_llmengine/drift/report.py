@@ -34,8 +34,9 @@ class EvidenceRow:
     """The test of one kind of evidence.
 
     ``p_value`` is None if the evidence was not compared; ``note`` says why then. ``adjusted`` is
-    the p-value after Holm's correction for all rows. ``distance`` is the energy distance, in
-    prompts. ``units`` are the numbers of units of the baseline and of the candidate.
+    the p-value after Holm's correction for all rows in which anything differs. ``distance`` is the
+    energy distance, in prompts; it is None if all units of both sides are equal.
+    ``units`` are the numbers of units of the baseline and of the candidate.
     ``would_see`` is the smallest change that is found in 95% of checks of this size, in words.
     """
 
