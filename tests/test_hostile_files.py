@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from llmengine import LLMEngineError, load_engines
 from pytest_llmengine.contract.profile import read_profile
+from pytest_llmengine.drift import load as load_drift_baseline
 from pytest_llmengine.parity import load as load_baseline
 from pytest_llmengine.parity.prompts import read_prompts
 from pytest_llmengine.recording import ReplayServer
@@ -126,6 +127,18 @@ BASELINE = [
         "group": 0, "again": [{"text": "u", "tokens": None}],
     },
 ]  # fmt: skip
+DRIFT = [
+    {
+        "format": "llmengine-drift", "version": 1, "date": "d", "tool_version": "0",
+        "facts": {"name": "n", "backend": "mock"}, "unit": "round", "self_test": 1.0,
+        "probe": {"tier": "text", "sampling": {"top_k": 0}, "prompts": [{"text": "a"}]},
+    },
+    {
+        "rounds": [
+            {"load": 1, "time": "t", "answers": [{"prompt": 0, "text": "t", "top": {"t": -1.0}}]}
+        ],
+    },
+]  # fmt: skip
 PROMPTS = [{"id": "a", "messages": [{"role": "user", "content": "hi"}]}]
 
 
@@ -146,6 +159,7 @@ KINDS = [
     Kind("report.json", REPORT, as_json, load_report),
     Kind("side.jsonl", BASELINE, as_lines, load_baseline),
     Kind("side.jsonl.gz", BASELINE, as_lines, load_baseline),
+    Kind("drift.jsonl", DRIFT, as_lines, load_drift_baseline),
     Kind("prompts.jsonl", PROMPTS, as_lines, read_prompts),
 ]
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.file)

@@ -72,7 +72,7 @@ def test_false_alarms_are_as_rare_as_promised(
 ) -> None:
     """Noisy servers that have not changed: few alarms, with two rows that differ in each check."""
     alarms = 0
-    for run in range(60):
+    for run in range(40):
         noise = partial(random.Random(run).gauss, 0, 0.02)
         rounds = {RoundKind.FIRST: 4}
         baseline = make_baseline(make_session(rounds, noise=noise) for _ in range(2))
@@ -80,7 +80,7 @@ def test_false_alarms_are_as_rare_as_promised(
         report = judge(baseline, [candidate], alpha=0.2, power=False)
         assert row(report, "log-probabilities").distance is not None
         alarms += report.verdict is CHANGED
-    assert 3 <= alarms <= 22  # at a rate of 20%, more are seen with a chance of 0.001
+    assert 1 <= alarms <= 16  # at a rate of 20%, more are seen with a chance of 0.001
 
 
 def test_a_noisy_server_that_has_changed(
