@@ -7,17 +7,18 @@ hidden tokens. So a kind of contradiction that the baseline has as well says not
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pytest_llmengine.drift.answers import RoundKind
 from pytest_llmengine.drift.evidence import EVIDENCE
 from pytest_llmengine.drift.report import DriftFinding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pytest_llmengine.drift.answers import DriftAnswer, DriftSession
+    from pytest_llmengine.drift.answers import DriftAnswer, DriftPrompt, DriftSession
     from pytest_llmengine.drift.baseline import Baseline, ServerFacts
 
 TextOfId = Mapping[int, str]
@@ -44,7 +45,7 @@ def _contradictions(
 ) -> Iterator[DriftFinding]:
     ours = [answer for session in baseline.sessions for answer in session.answers]
     theirs = [answer for session in candidate for answer in session.answers]
-    for name, contradiction in _all_contradictions(_text_of_id(ours)).items():
+    for name, contradiction in _all_contradictions(baseline.probe.prompts, ours).items():
         if any(map(contradiction, ours)):
             continue
         found = [(answer, detail) for answer in theirs if (detail := contradiction(answer))]
@@ -55,10 +56,15 @@ def _contradictions(
             yield DriftFinding(name=name, detail=f"in {len(found)} of {len(theirs)} answers")
 
 
-def _all_contradictions(texts: TextOfId) -> dict[str, Contradiction]:
+def _all_contradictions(
+    prompts: Sequence[DriftPrompt], baseline: Sequence[DriftAnswer]
+) -> dict[str, Contradiction]:
     return {
+        "the answer to another prompt": partial(_to_another, _prompts_of(prompts, baseline)),
+        "an end at the limit before the limit": partial(_limit_and_usage, prompts),
+        "the id of an earlier answer": _repeated,
         "the text is not what its tokens say": _text_and_tokens,
-        "the text is not what its token ids say": partial(_text_and_ids, texts),
+        "the text is not what its token ids say": partial(_text_and_ids, _text_of_id(baseline)),
         "the text is empty although tokens are counted": _text_and_usage,
         "the usage is not the number of tokens": _tokens_and_usage,
         "two log-probabilities of one token": _logprob_and_top,
@@ -72,6 +78,42 @@ def _text_of_id(answers: Iterable[DriftAnswer]) -> dict[int, str]:
         if answer.token_ids and len(answer.token_ids) == 1:
             texts.setdefault(answer.token_ids[0], set()).add(answer.text)
     return {number: text.pop() for number, text in texts.items() if len(text) == 1}
+
+
+def _prompts_of(
+    prompts: Sequence[DriftPrompt], answers: Iterable[DriftAnswer]
+) -> dict[Hashable, set[int]]:
+    """The prompts that have each answer, for answers that tell which prompt they belong to."""
+    found: dict[Hashable, set[int]] = {}
+    for answer in answers:
+        is_long = prompts[answer.prompt].kind is RoundKind.LONG
+        for mark in (_likeliest(answer), answer.text if is_long else None):
+            if mark is not None and _is_cut_at_limit(answer):
+                found.setdefault(mark, set()).add(answer.prompt)
+    return found
+
+
+def _likeliest(answer: DriftAnswer) -> Hashable:
+    return None if answer.top is None else tuple(answer.top.items())
+
+
+def _to_another(known: Mapping[Hashable, set[int]], answer: DriftAnswer) -> str:
+    for mark in (_likeliest(answer), answer.text):
+        owners = known.get(mark, {answer.prompt})
+        if answer.prompt not in owners:
+            return f"the text is {answer.text!r}, an answer to prompt {min(owners) + 1}"
+    return ""
+
+
+def _repeated(answer: DriftAnswer) -> str:
+    return "it was given to an earlier request" if answer.repeated else ""
+
+
+def _limit_and_usage(prompts: Sequence[DriftPrompt], answer: DriftAnswer) -> str:
+    limit, counted = prompts[answer.prompt].max_tokens, answer.completion_tokens
+    if counted is None or counted >= limit or not _is_cut_at_limit(answer):
+        return ""
+    return f"{counted} tokens are counted, and the limit is {limit}"
 
 
 def _is_cut_at_limit(answer: DriftAnswer) -> bool:
