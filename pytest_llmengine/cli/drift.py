@@ -133,9 +133,9 @@ def check(  # noqa: PLR0913 - one option each
     sessions: Annotated[int, typer.Option(min=1, help="The number of sessions.")] = 1,
     spread: _Spread = "0s",
     seed: _Seed = None,
-    json: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Also write the report to this file."),
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(help="Also write the report to this file, .json, .md or .html; repeatable."),
     ] = None,
 ) -> None:
     """Compare a server with a baseline.
@@ -145,24 +145,22 @@ def check(  # noqa: PLR0913 - one option each
     from pytest_llmengine.drift import load
     from pytest_llmengine.drift.live import Effort, checked_rounds
     from pytest_llmengine.drift.live import check as check_server
-    from pytest_llmengine.drift.render import print_report
+    from pytest_llmengine.drift.render import print_report, write_report
     from pytest_llmengine.reports.page import check_path
 
-    if json is not None:
-        check_path(json, (".json",))
+    for path in report or ():
+        check_path(path)
     baseline = load(file)
     effort = Effort(sessions, checked_rounds(rounds), seconds(spread, "--spread"), seed)
     with (
         open_same(baseline, target, url, model, config) as session,
         progress("check") as on_progress,
     ):
-        report = check_server(
-            session, baseline, alpha=alpha, effort=effort, on_progress=on_progress
-        )
-    print_report(report, stdout())
-    if json is not None:
-        json.write_text(report.to_json(), "utf-8")
-    raise typer.Exit(report.verdict.exit_status)
+        found = check_server(session, baseline, alpha=alpha, effort=effort, on_progress=on_progress)
+    print_report(found, stdout())
+    for path in report or ():
+        write_report(found, path)
+    raise typer.Exit(found.verdict.exit_status)
 
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}

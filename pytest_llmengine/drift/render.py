@@ -12,6 +12,7 @@ from pytest_llmengine.reports.page import Page, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from rich.console import Console
 
@@ -29,6 +30,14 @@ _GOOD = {DriftVerdict.SAME: True, DriftVerdict.CHANGED: False, DriftVerdict.UNKN
 def print_report(report: DriftReport, console: Console) -> None:
     """Print the sides, the hypothesis, the tests, what was found, and the verdict."""
     pages.print_page(drift_page(report), console)
+
+
+def write_report(report: DriftReport, path: Path) -> None:
+    """Write the report as JSON, Markdown or HTML by the file's suffix; known keys are removed.
+
+    Raises ConfigError if the suffix is unknown or the folder does not exist.
+    """
+    pages.write_report(path, lambda: drift_page(report), report.to_json)
 
 
 def drift_page(report: DriftReport) -> Page:

@@ -47,10 +47,10 @@ def test_record_and_check(
     llmengine: Callable[..., Any], server: MockServer, tmp_path: Path, key: str
 ) -> None:
     """A server is the same as itself, by its address or by the file's; a gateway is found."""
-    file, report = tmp_path / "base.jsonl.gz", tmp_path / "report.json"
+    file, report, page = (tmp_path / name for name in ("base.jsonl.gz", "r.json", "r.html"))
 
     recorded = llmengine("drift", "record", server.base_url, "-o", file, *QUICK)
-    same = llmengine("drift", "check", file, "--json", report)
+    same = llmengine("drift", "check", file, "--report", report, "--report", page)
     with MockServer(behaviour=Behaviour(reply=_shout)) as other:
         changed = llmengine("drift", "check", file, other.base_url)
 
@@ -63,6 +63,7 @@ def test_record_and_check(
     assert "cost 116 requests" in same.out
     written = json.loads(report.read_text("utf-8"))
     assert (written["verdict"], written["cost"]["requests"]) == ("same", 116)
+    assert "no evidence of a change" in page.read_text("utf-8")
     assert changed.status == 1
     assert "changed: the text is not what its tokens say; text (adjusted p" in changed.out
     baseline = load(file)
@@ -115,7 +116,7 @@ def test_one_session_is_too_few(llmengine: Callable[..., Any], server: MockServe
         (["check", "parity.jsonl"], "not a file that `llmengine drift record` wrote"),
         (["check", "later.jsonl"], "format version 2, and this package reads 1; update"),
         (["check", "cut.jsonl"], "baseline cut.jsonl: facts: Field required"),
-        (["check", "cut.jsonl", "--json", "r.txt"], "must end in .json"),
+        (["check", "cut.jsonl", "--report", "r.txt"], "must end in .json"),
     ],
 )
 def test_mistake_of_a_user_is_one_line(
