@@ -17,8 +17,8 @@ from pytest_llmengine.drift.diagnosis import named_changes
 from pytest_llmengine.drift.evidence import EVIDENCE
 from pytest_llmengine.drift.findings import find
 from pytest_llmengine.drift.report import ALPHA, DriftReport, DriftVerdict, EvidenceRow
-from pytest_llmengine.drift.smallest_change import smallest_change
-from pytest_llmengine.statistics import holm, permutation_test, stratum_of
+from pytest_llmengine.drift.smallest_change import CheckSize, smallest_change
+from pytest_llmengine.statistics import holm
 from pytest_llmengine.statistics.two_sample import DRAWS
 
 if TYPE_CHECKING:
@@ -148,18 +148,15 @@ def _row(
         return replace(row, note="no longer shown")
     if not _reaches(row.units, level):
         return replace(row, note="too few to show a change")
+    tolerance = evidence.tolerance(baseline)
     if power:
         prompts = len(baseline.probe.of_kind(evidence.kind))
-        change = smallest_change(evidence, ours, len(theirs), prompts, level)
-        row = replace(row, would_see=change)
-    stratum = stratum_of(ours, theirs, evidence.unit_distance)
-    if not any(map(any, stratum.distances)):
-        return replace(row, p_value=1.0)
-    result = permutation_test([stratum])
-    distance = result.statistic * sum(row.units) / (len(ours) * len(theirs))
-    if baseline.tolerance is not None and distance <= baseline.tolerance:
-        return replace(row, p_value=1.0, distance=distance, note="within the tolerance")
-    return replace(row, p_value=result.p_value, distance=distance)
+        check = CheckSize(len(theirs), prompts, level, tolerance)
+        row = replace(row, would_see=smallest_change(evidence, ours, check))
+    p_value, distance = evidence.test(ours, theirs, tolerance)
+    within = distance is not None and 0 < distance <= tolerance
+    note = "no further than the baseline varies" if within else ""
+    return replace(row, p_value=p_value, distance=distance, note=note)
 
 
 def _verdict(

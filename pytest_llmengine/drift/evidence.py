@@ -13,14 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmengine.drift.answers import RoundKind
 from pytest_llmengine.drift.baseline import DriftUnit
-from pytest_llmengine.statistics import logprob_distance, value_distance
-from pytest_llmengine.statistics.two_sample import mean_distance
+from pytest_llmengine.statistics import (
+    Reference,
+    logprob_distance,
+    permutation_test,
+    stratum_of,
+    value_distance,
+)
+from pytest_llmengine.statistics.two_sample import DRAWS, mean_distance
 
 if TYPE_CHECKING:
     from pytest_llmengine.drift.answers import DriftAnswer, DriftSession
+    from pytest_llmengine.drift.baseline import Baseline
 
 Features = Sequence[Any]
 """What one round shows of one kind of evidence: one value per prompt."""
+
+Unit = Sequence[Features]
+"""What may change places: one round, or the rounds of one session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +59,41 @@ class Evidence:
         """Whether any answer of these sessions shows it."""
         return any(value is not None for s in sessions for one in self.features(s) for value in one)
 
-    def units(self, sessions: Sequence[DriftSession], unit: DriftUnit) -> list[list[Features]]:
+    def units(self, sessions: Sequence[DriftSession], unit: DriftUnit) -> list[Unit]:
         """The units of these sessions, each as a list of rounds."""
-        rounds = [self.features(session) for session in sessions]
+        rounds: list[Unit] = [self.features(session) for session in sessions]
         if unit is DriftUnit.SESSION:
             return rounds
         return [[one] for session in rounds for one in session]
 
-    def unit_distance(self, one: Sequence[Features], other: Sequence[Features]) -> float:
+    def tolerance(self, baseline: Baseline) -> float:
+        """The energy distance up to which a candidate counts as the same.
+
+        If rounds are compared, it is at least twice the distance of any session of the baseline
+        from the others. Else small differences between sessions, which the test of the baseline
+        did not find, would raise false alarms.
+        """
+        given = baseline.tolerance or 0.0
+        sessions = [features for s in baseline.sessions if (features := self.features(s))]
+        if baseline.unit is DriftUnit.SESSION or len(sessions) < 2:  # noqa: PLR2004 - a pair
+            return given
+        return max(given, Reference(sessions, self.distance).tolerance)
+
+    def test(
+        self, ours: Sequence[Unit], theirs: Sequence[Unit], tolerance: float, draws: int = DRAWS
+    ) -> tuple[float, float | None]:
+        """The p-value of the hypothesis that nothing has changed, and the energy distance.
+
+        The distance is None if all units are equal.
+        """
+        stratum = stratum_of(ours, theirs, self.unit_distance)
+        if not any(map(any, stratum.distances)):
+            return 1.0, None
+        result = permutation_test([stratum], draws=draws)
+        distance = result.statistic * stratum.units / (len(ours) * len(theirs))
+        return (result.p_value if distance > tolerance else 1.0), distance
+
+    def unit_distance(self, one: Unit, other: Unit) -> float:
         """The mean distance between the rounds of two units."""
         return mean_distance(one, other, self.distance)
 

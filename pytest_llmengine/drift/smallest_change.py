@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
-from pytest_llmengine.statistics import (
-    fewest_changed,
-    permutation_test,
-    smallest_rate,
-    stratum_of,
-)
+from pytest_llmengine.statistics import fewest_changed, smallest_rate
 from pytest_llmengine.statistics.two_sample import ROUNDING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pytest_llmengine.drift.evidence import Evidence, Features
+    from pytest_llmengine.drift.evidence import Evidence, Features, Unit
 
-    Units = Sequence[Sequence[Features]]
     Change = Callable[[Any, float, random.Random], Any]
 
 _RUNS, _FOUND = 20, 19  # simulated candidates per size, and how many must be found: 95%
@@ -34,39 +29,40 @@ _NOTHING = "nothing"
 _CHANGED = object()  # a value that no answer has
 
 
-def smallest_change(
-    evidence: Evidence, baseline: Units, candidate: int, prompts: int, level: float
-) -> str:
-    """The smallest change that so many units find at this level, in words.
+@dataclass(frozen=True, slots=True)
+class CheckSize:
+    """The candidate's units, the prompts, the level of one row, and its tolerance."""
 
-    ``prompts`` is the number of prompts of the evidence.
-    """
+    units: int
+    prompts: int
+    level: float
+    tolerance: float
+
+
+def smallest_change(evidence: Evidence, baseline: Sequence[Unit], check: CheckSize) -> str:
+    """The smallest change that a check of this size finds, in words."""
     is_constant = all(evidence.unit_distance(baseline[0], unit) == 0 for unit in baseline)
     if evidence.is_numeric:
         change = _shifted
-        size = ROUNDING if is_constant else _simulated(evidence, baseline, candidate, level, change)
+        size = ROUNDING if is_constant else _simulated(evidence, baseline, check, change)
         return f"all log-probabilities other by {size:.2g} nats" if size else _NOTHING
     if not is_constant:
-        size = _simulated(evidence, baseline, candidate, level, _replaced)
+        size = _simulated(evidence, baseline, check, _replaced)
         return f"{size:.1%} of the values other" if size else _NOTHING
-    fewest = fewest_changed(len(baseline), candidate, level)
-    rate = None if fewest is None else smallest_rate(candidate, fewest)
+    fewest = fewest_changed(len(baseline), check.units, check.level)
+    rate = None if fewest is None else smallest_rate(check.units, fewest)
     if rate is None:
         return _NOTHING
     # A unit has changed if any of its values has.
-    values = prompts * len(baseline[0])
+    values = check.prompts * len(baseline[0])
     return f"one prompt's value other, or {1 - (1 - rate) ** (1 / values):.0%} of all at random"
 
 
 def _simulated(
-    evidence: Evidence,
-    baseline: Units,
-    candidate: int,
-    level: float,
-    change: Change,
+    evidence: Evidence, baseline: Sequence[Unit], check: CheckSize, change: Change
 ) -> float | None:
     """The smallest size of a change that is found in 95% of the simulated candidates."""
-    draws = math.ceil(_MARGIN / level)
+    draws = math.ceil(_MARGIN / check.level)
     # One round of each session is enough: it varies more, so the size is not too small.
     baseline = [unit[:1] for unit in baseline]
 
@@ -75,10 +71,9 @@ def _simulated(
         for run in range(_RUNS):
             # Every size is tried with the same candidates.
             chance = random.Random(run)  # noqa: S311  # nosec B311 - repeatable on purpose
-            drawn = chance.choices(baseline, k=candidate)
+            drawn = chance.choices(baseline, k=check.units)
             units = [[change(one, size, chance) for one in unit] for unit in drawn]
-            stratum = stratum_of(baseline, units, evidence.unit_distance)
-            missed += permutation_test([stratum], draws=draws).p_value > level
+            missed += evidence.test(baseline, units, check.tolerance, draws)[0] > check.level
             if missed > _RUNS - _FOUND:
                 return False
         return True

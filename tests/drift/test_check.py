@@ -120,7 +120,7 @@ def test_a_tolerance_counts_small_differences_as_none(
 def test_the_unit_is_a_session_if_sessions_differ(
     make_session: Callable[..., Any], make_baseline: Callable[..., Any]
 ) -> None:
-    """Rounds would raise a false alarm; a look that cannot tell says how many sessions can."""
+    """A check that cannot tell says how many sessions can, before it asks anything."""
     rounds = {RoundKind.FIRST: 5}
     sessions = [make_session(rounds, noise=lambda n=n: n * 0.01) for n in range(4)]
     p_value = self_test(sessions)
@@ -133,7 +133,6 @@ def test_the_unit_is_a_session_if_sessions_differ(
     by_session = replace(by_round, unit=DriftUnit.SESSION)
     refused = refusal(by_session, 1, rounds)
 
-    assert judge(by_round, next_night).verdict is CHANGED
     assert judge(by_session, next_night).verdict is UNKNOWN
     assert {row.note for row in judge(by_session, next_night).rows} == {"too few to show a change"}
     assert refused is not None
@@ -142,6 +141,23 @@ def test_the_unit_is_a_session_if_sessions_differ(
     many = make_baseline(sessions * 5, unit=DriftUnit.SESSION)
     assert judge(many, sessions[1:], power=False).verdict is SAME
     assert judge(many, next_night * 3, power=False).verdict is CHANGED
+
+
+def test_differences_between_sessions_are_no_alarm(
+    make_session: Callable[..., Any], make_baseline: Callable[..., Any]
+) -> None:
+    """A session as far away as those of the baseline is the same, although its rounds differ."""
+    rounds = {RoundKind.FIRST: 5}
+    baseline = make_baseline(make_session(rounds, noise=lambda n=n: n * 0.01) for n in range(4))
+
+    near, far = (
+        judge(baseline, [make_session(rounds, noise=lambda n=n: n * 0.01)], power=False)
+        for n in (4, 20)
+    )
+
+    assert (near.verdict, far.verdict) == (SAME, CHANGED)
+    assert row(near, "log-probabilities").note == "no further than the baseline varies"
+    assert row(near, "log-probabilities").p_value == 1.0
 
 
 def test_a_failed_session_cannot_tell(quiet: Baseline, make_session: Callable[..., Any]) -> None:
