@@ -62,7 +62,8 @@ def drift_page(report: DriftReport) -> Page:
 def baseline_lines(baseline: Baseline, note: str) -> Iterator[str]:
     """What a baseline holds, what it cost, and what a check will compare."""
     probe, sessions = baseline.probe, baseline.sessions
-    yield f"{baseline.describe()}, tier {probe.tier} ({_WHAT[probe.tier]})"
+    yield baseline.describe()
+    yield f"tier {probe.tier}: {_WHAT[probe.tier]}"
     yield f"{len(probe.of_kind(RoundKind.FIRST))} prompts of one token: {note}"
     requests = baseline.search_requests + sum(session.requests for session in sessions)
     yield (
@@ -72,7 +73,7 @@ def baseline_lines(baseline: Baseline, note: str) -> Iterator[str]:
         yield "the sessions were not compared, since that takes two sessions of two rounds"
     else:
         yield f"the sessions are the same with p = {baseline.self_test:.2g}"
-    yield f"a check compares {_UNITS[baseline.unit]} with another"
+    yield f"a check exchanges {_UNITS[baseline.unit]} with another"
 
 
 def _lines(report: DriftReport) -> Iterator[str]:
@@ -81,9 +82,10 @@ def _lines(report: DriftReport) -> Iterator[str]:
     if report.facts is not None:
         yield f"candidate {report.facts.describe()}"
     yield f"hypothesis: {report.hypothesis}"
+    yield f"false-alarm rate {report.alpha:g} for all rows together"
     yield (
-        f"false-alarm rate {report.alpha:g} for all rows together; tier {baseline.probe.tier} "
-        f"({_WHAT[baseline.probe.tier]}); what may change places is {_UNITS[report.unit]}"
+        f"tier {baseline.probe.tier}: {_WHAT[baseline.probe.tier]}; {_UNITS[report.unit]} is "
+        "exchanged with another"
     )
     prompt_tokens, completion_tokens = report.tokens
     yield (
@@ -92,11 +94,11 @@ def _lines(report: DriftReport) -> Iterator[str]:
     )
 
 
-_UNITS = {DriftUnit.ROUND: "one round over all prompts", DriftUnit.SESSION: "one session"}
+_UNITS = {DriftUnit.ROUND: "one round", DriftUnit.SESSION: "one session"}
 
 
 def _row_table(report: DriftReport) -> Table:
-    heads = ("evidence", "units", "p", "adjusted p", "would have seen")
+    heads = ("evidence", "units", "p", "adjusted p", "would have seen a change of")
     rows = [_cells(row) for row in report.rows]
     return Table.of_texts(heads, rows, "Tests", right=heads[1:4], unwrapped=heads[:4])
 

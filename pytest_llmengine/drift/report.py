@@ -92,8 +92,8 @@ class DriftReport:
     def hypothesis(self) -> str:
         """What is tested, in one sentence."""
         return (
-            "The answers have the same distribution as those of the baseline, in the conditions "
-            "in which it was recorded."
+            "the answers have the distribution of the baseline's, in the conditions in which it "
+            "was recorded"
         )
 
     @property

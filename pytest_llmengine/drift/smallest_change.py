@@ -40,22 +40,26 @@ class CheckSize:
 
 
 def smallest_change(evidence: Evidence, baseline: Sequence[Unit], check: CheckSize) -> str:
-    """The smallest change that a check of this size finds, in words."""
+    """The smallest change that a check of this size finds, in words.
+
+    It is how far all log-probabilities differ, the number of prompts whose value is always another,
+    or the share of all values that are others, drawn at random.
+    """
     is_constant = all(evidence.unit_distance(baseline[0], unit) == 0 for unit in baseline)
     if evidence.is_numeric:
         change = _shifted
         size = ROUNDING if is_constant else _simulated(evidence, baseline, check, change)
-        return f"all log-probabilities other by {size:.2g} nats" if size else _NOTHING
+        return f"{size:.2g} nats" if size else _NOTHING
     if not is_constant:
         size = _simulated(evidence, baseline, check, _replaced)
-        return f"{size:.1%} of the values other" if size else _NOTHING
+        return f"{size:.1%} at random" if size else _NOTHING
     fewest = fewest_changed(len(baseline), check.units, check.level)
     rate = None if fewest is None else smallest_rate(check.units, fewest)
     if rate is None:
         return _NOTHING
     # A unit has changed if any of its values has.
     values = check.prompts * len(baseline[0])
-    return f"one prompt's value other, or {1 - (1 - rate) ** (1 / values):.0%} of all at random"
+    return f"1 prompt, or {1 - (1 - rate) ** (1 / values):.0%} at random"
 
 
 def _simulated(

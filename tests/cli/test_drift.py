@@ -55,7 +55,7 @@ def test_record_and_check(
         changed = llmengine("drift", "check", file, other.base_url)
 
     assert recorded.status == 0, recorded.err
-    assert "tier logprobs (log-probabilities and text)" in recorded.out
+    assert "tier logprobs: log-probabilities and text" in recorded.out
     assert "cost 263 requests, 207 of them for the choice of prompts" in recorded.out
     assert "the sessions are the same with p = 1" in recorded.out
     assert same.status == 0, same.err
