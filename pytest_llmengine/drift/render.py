@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmengine.drift.answers import RoundKind
 from pytest_llmengine.drift.baseline import DriftTier, DriftUnit
+from pytest_llmengine.drift.measure import SAMPLING
 from pytest_llmengine.drift.report import DriftVerdict
 from pytest_llmengine.reports import page as pages
 from pytest_llmengine.reports.page import Page, Table
@@ -65,6 +66,8 @@ def baseline_lines(baseline: Baseline, note: str) -> Iterator[str]:
     yield baseline.describe()
     yield f"tier {probe.tier}: {_WHAT[probe.tier]}"
     yield f"{len(probe.of_kind(RoundKind.FIRST))} prompts of one token: {note}"
+    if unsent := [name for name in SAMPLING if name not in probe.sampling]:
+        yield f"the protocol has no field for {', '.join(unsent)}"
     requests = baseline.search_requests + sum(session.requests for session in sessions)
     yield (
         f"cost {requests} requests, {baseline.search_requests} of them for the choice of prompts"

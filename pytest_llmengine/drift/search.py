@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from llmengine.types.request import Capability
+from llmengine.types.errors import InvalidRequestError
+from llmengine.types.request import Capability, ChatRequest
+from llmengine.types.sampling import SamplingParams
 from pytest_llmengine.containers.docker import silent
 from pytest_llmengine.drift.answers import DriftError
 from pytest_llmengine.drift.baseline import DriftTier, Probe
@@ -59,7 +61,8 @@ def search(
     Raises DriftError if the server does not answer, or does not show what the tier needs.
     """
     on_progress("search", 0, 1)
-    meter = Meter(engine, Probe(tier=DriftTier.LOGPROBS, sampling=SAMPLING, prompts=()), chance)
+    sampling = {name: value for name, value in SAMPLING.items() if _is_sent(engine, name, value)}
+    meter = Meter(engine, Probe(tier=DriftTier.LOGPROBS, sampling=sampling, prompts=()), chance)
     shown = _shows_logprobs(meter)
     if tier is DriftTier.LOGPROBS and shown:
         raise DriftError(f"{engine.name} shows no log-probabilities: {shown}; use --tier text")
@@ -67,8 +70,21 @@ def search(
         meter.probe = replace(meter.probe, tier=DriftTier.TEXT)
     by_logprobs = meter.probe.tier is DriftTier.LOGPROBS
     prompts, note = _by_logprobs(meter) if by_logprobs else _by_text(meter, on_progress)
-    probe = replace(meter.probe, prompts=(*prompts, *_long(meter), *sampled_prompts()))
+    # Without a shared seed, sampled answers would differ from each other anyway.
+    sampled = sampled_prompts() if "seed" in sampling else ()
+    probe = replace(meter.probe, prompts=(*prompts, *_long(meter), *sampled))
     return SearchResult(probe, meter.requests, note)
+
+
+def _is_sent(engine: Engine, name: str, value: float) -> bool:
+    """Whether the engine's protocol can express a sampling value."""
+    messages = ({"role": "user", "content": "Hi"},)
+    try:
+        trial = ChatRequest("", "Hi", messages, SamplingParams.of({name: value}))
+        engine.backend.dialect.encode(trial)
+    except InvalidRequestError:
+        return False
+    return True
 
 
 def _shows_logprobs(meter: Meter) -> str:
@@ -121,7 +137,8 @@ def _texts(
     """The texts of each prompt, asked so often under other seeds."""
     texts: dict[DriftPrompt, list[str]] = {prompt: [] for prompt in prompts}
     for seed in range(1, times + 1):
-        answers = _asked(meter, prompts, temperature=temperature, seed=seed)
+        own_seed = {"seed": seed} if "seed" in meter.probe.sampling else {}
+        answers = _asked(meter, prompts, temperature=temperature, **own_seed)
         for prompt, answer in zip(prompts, answers, strict=True):
             texts[prompt].append(answer.text)
     return texts
