@@ -125,7 +125,7 @@ def check(  # noqa: PLR0913 - one option each
     model: _Model = None,
     config: _Config = None,
     alpha: Annotated[
-        float, typer.Option(min=1e-6, max=0.5, help="The false-alarm rate of the whole check.")
+        float, typer.Option(min=0.001, max=0.5, help="The false-alarm rate of the whole check.")
     ] = 0.01,
     rounds: Annotated[
         int, typer.Option(min=1, help="The rounds over all prompts in each session.")

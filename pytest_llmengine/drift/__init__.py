@@ -10,10 +10,10 @@ from pytest_llmengine.drift.answers import (
 )
 from pytest_llmengine.drift.baseline import (
     Baseline,
+    DriftFacts,
     DriftTier,
     DriftUnit,
     Probe,
-    ServerFacts,
     load,
     save,
 )
@@ -33,6 +33,7 @@ __all__ = [
     "Baseline",
     "DriftAnswer",
     "DriftError",
+    "DriftFacts",
     "DriftFinding",
     "DriftPrompt",
     "DriftReport",
@@ -47,7 +48,6 @@ __all__ = [
     "NamedChange",
     "Probe",
     "RoundKind",
-    "ServerFacts",
     "evidence_of",
     "judge",
     "load",

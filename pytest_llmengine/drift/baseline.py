@@ -41,7 +41,7 @@ class DriftUnit(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerFacts:
+class DriftFacts:
     """Which server was measured, in its own words; None means that a fact is not known.
 
     ``name`` is the engine's name, which opens it again. ``url`` is the address that the user gave.
@@ -103,7 +103,7 @@ class Baseline:
 
     __pydantic_config__ = STRICT
 
-    facts: ServerFacts
+    facts: DriftFacts
     probe: Probe
     sessions: tuple[DriftSession, ...]
     unit: DriftUnit

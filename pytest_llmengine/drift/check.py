@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pytest_llmengine.drift.baseline import DriftUnit
 from pytest_llmengine.drift.diagnosis import named_changes
-from pytest_llmengine.drift.evidence import EVIDENCE
+from pytest_llmengine.drift.evidence import evidence_of
 from pytest_llmengine.drift.findings import find
 from pytest_llmengine.drift.report import ALPHA, DriftReport, DriftVerdict, EvidenceRow
 from pytest_llmengine.drift.smallest_change import CheckSize, smallest_change
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from pytest_llmengine.drift.answers import DriftSession, RoundKind
-    from pytest_llmengine.drift.baseline import Baseline, ServerFacts
+    from pytest_llmengine.drift.baseline import Baseline, DriftFacts
     from pytest_llmengine.drift.evidence import Evidence
     from pytest_llmengine.drift.report import DriftFinding
 
@@ -38,7 +38,7 @@ def judge(
     candidate: Sequence[DriftSession],
     *,
     alpha: float = ALPHA,
-    facts: ServerFacts | None = None,
+    facts: DriftFacts | None = None,
     power: bool = True,
 ) -> DriftReport:
     """The report on a measured candidate.
@@ -68,7 +68,7 @@ def refusal(
     baseline: Baseline, sessions: int, rounds: Mapping[RoundKind, int], alpha: float = ALPHA
 ) -> DriftReport | None:
     """The report if a check of this size cannot tell, before anything is asked; else None."""
-    shown = [evidence for evidence in EVIDENCE if evidence.is_shown(baseline.sessions)]
+    shown = evidence_of(baseline.sessions)
     sizes = {e: _sizes(baseline, e, sessions, sessions * rounds.get(e.kind, 0)) for e in shown}
     if any(_reaches(sizes[evidence], alpha / len(shown)) for evidence in shown):
         return None
@@ -103,17 +103,18 @@ def _advice(baseline: Baseline, sessions: int, family: int, alpha: float) -> str
             f"so few rounds cannot show a change at a false-alarm rate of {alpha:g}; "
             "use more --rounds"
         )
+    if baseline.self_test is None:
+        return (
+            "the baseline has too few sessions and rounds to tell whether its sessions differ; "
+            "record it again with at least --sessions 2 --rounds 2, better 4 and 5"
+        )
     enough = next((n for n in range(1, _MOST) if _reaches((n, sessions), level)), _MOST)
     more = next((n for n in range(1, _MOST) if _reaches((ours, n), level)), None)
-    why = (
-        "the sessions of the baseline differ from each other"
-        if baseline.self_test is not None
-        else "the baseline has too few sessions to tell whether sessions differ"
-    )
     look = f"; or check with --sessions {more} --spread 1h" if more else ""
     return (
-        f"{why}, so whole sessions are compared, and {ours} of the baseline with {sessions} cannot "
-        f"show a change at a false-alarm rate of {alpha:g}: record with --sessions {enough}{look}"
+        "the sessions of the baseline differ from each other, so whole sessions are compared, and "
+        f"{ours} of the baseline with {sessions} cannot show a change at a false-alarm rate of "
+        f"{alpha:g}: record with --sessions {enough}{look}"
     )
 
 
@@ -122,7 +123,7 @@ def _rows(
 ) -> tuple[EvidenceRow, ...]:
     """One row per kind of evidence that the baseline shows."""
     complete = [session for session in candidate if not session.error]
-    shown = [evidence for evidence in EVIDENCE if evidence.is_shown(baseline.sessions)]
+    shown = evidence_of(baseline.sessions)
     level = alpha / max(len(shown), 1)
     rows = [_row(baseline, complete, evidence, level, power=power) for evidence in shown]
     differing = [row for row in rows if row.distance is not None]

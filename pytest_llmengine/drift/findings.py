@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pytest_llmengine.drift.answers import DriftAnswer, DriftPrompt, DriftSession
-    from pytest_llmengine.drift.baseline import Baseline, ServerFacts
+    from pytest_llmengine.drift.baseline import Baseline, DriftFacts
 
 TextOfId = Mapping[int, str]
 """The text of each token id, as far as the baseline shows it."""
@@ -33,7 +33,7 @@ _INCOMPLETE = "\\x"  # in the text of a token that ends within a character
 
 
 def find(
-    baseline: Baseline, candidate: Sequence[DriftSession], facts: ServerFacts | None
+    baseline: Baseline, candidate: Sequence[DriftSession], facts: DriftFacts | None
 ) -> list[DriftFinding]:
     """Everything that is found without statistics."""
     found = [*_contradictions(baseline, candidate), *_no_longer_shown(baseline, candidate)]
@@ -178,7 +178,7 @@ def _no_longer_shown(
 _STATED = {"weights": "other weights", "context": "another context"}
 
 
-def _stated(baseline: ServerFacts, candidate: ServerFacts) -> Iterator[DriftFinding]:
+def _stated(baseline: DriftFacts, candidate: DriftFacts) -> Iterator[DriftFinding]:
     """Facts that two servers of one program state differently."""
     if (baseline.backend, baseline.server) != (candidate.backend, candidate.server):
         return

@@ -14,7 +14,7 @@ import httpx
 from llmengine.types.secrets import secret_address
 from pytest_llmengine.containers.docker import silent
 from pytest_llmengine.drift.answers import DriftError, RoundKind
-from pytest_llmengine.drift.baseline import Baseline, ServerFacts
+from pytest_llmengine.drift.baseline import Baseline, DriftFacts
 from pytest_llmengine.drift.check import judge, refusal
 from pytest_llmengine.drift.measure import Meter
 from pytest_llmengine.drift.report import ALPHA
@@ -60,13 +60,13 @@ RECORD_EFFORT = Effort(4, dict.fromkeys(RoundKind, 5))
 CHECK_EFFORT = Effort(1, checked_rounds(10))
 
 
-def facts_of(session: Session, url: str | None = None) -> ServerFacts:
+def facts_of(session: Session, url: str | None = None) -> DriftFacts:
     """The facts that a live server states; ``url`` is the address that the user gave.
 
     An address that holds a key is left out.
     """
     provenance, seen = session.provenance, session.engine.fingerprint()
-    return ServerFacts(
+    return DriftFacts(
         name=session.name,
         backend=session.engine.backend.name,
         url=url if url and secret_address(url) == url else None,

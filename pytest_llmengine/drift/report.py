@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pytest_llmengine.drift.answers import DriftSession
-    from pytest_llmengine.drift.baseline import Baseline, DriftUnit, ServerFacts
+    from pytest_llmengine.drift.baseline import Baseline, DriftFacts, DriftUnit
 
 SCHEMA_VERSION = 1
 ALPHA = 0.01
@@ -83,7 +83,7 @@ class DriftReport:
     unit: DriftUnit
     baseline: Baseline
     candidate: tuple[DriftSession, ...] = ()
-    facts: ServerFacts | None = None
+    facts: DriftFacts | None = None
     rows: tuple[EvidenceRow, ...] = ()
     findings: tuple[DriftFinding, ...] = ()
     named: tuple[NamedChange, ...] = ()

@@ -1,7 +1,8 @@
 """The smallest change that a check of some size finds, so that "same" says what it excludes.
 
-If all units of the baseline are equal, the answer is exact. Else candidates are simulated: units of
-the baseline are drawn, changed and tested, with a bisection on the size of the change.
+If all units of the baseline are equal, and there is no tolerance, the answer is exact. Else
+candidates are simulated: units of the baseline are drawn, changed and tested, with a bisection on
+the size of the change.
 """
 
 from __future__ import annotations
@@ -45,12 +46,12 @@ def smallest_change(evidence: Evidence, baseline: Sequence[Unit], check: CheckSi
     It is how far all log-probabilities differ, the number of prompts whose value is always another,
     or the share of all values that are others, drawn at random.
     """
-    is_constant = all(evidence.unit_distance(baseline[0], unit) == 0 for unit in baseline)
+    varies = any(evidence.unit_distance(baseline[0], unit) for unit in baseline)
+    is_exact = not varies and not check.tolerance
     if evidence.is_numeric:
-        change = _shifted
-        size = ROUNDING if is_constant else _simulated(evidence, baseline, check, change)
+        size = ROUNDING if is_exact else _simulated(evidence, baseline, check, _shifted)
         return f"{size:.2g} nats" if size else _NOTHING
-    if not is_constant:
+    if not is_exact:
         size = _simulated(evidence, baseline, check, _replaced)
         return f"{size:.1%} at random" if size else _NOTHING
     fewest = fewest_changed(len(baseline), check.units, check.level)

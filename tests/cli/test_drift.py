@@ -89,7 +89,7 @@ def test_text_only(llmengine: Callable[..., Any], server: MockServer) -> None:
 
 
 def test_one_session_is_too_few(llmengine: Callable[..., Any], server: MockServer) -> None:
-    """The check says so before it asks anything, and how many sessions would do."""
+    """The check says so before it asks anything, and how to record a better baseline."""
     probe = Probe(tier=DriftTier.TEXT, sampling=SAMPLING, prompts=(DriftPrompt(text="a b"),))
     settings = Settings(url=server.base_url, mode=Mode.LIVE)
     with open_session("openai_compatible", settings) as session:
@@ -99,8 +99,8 @@ def test_one_session_is_too_few(llmengine: Callable[..., Any], server: MockServe
     ran = llmengine("drift", "check", "b.jsonl")
 
     assert ran.status == 2
-    assert "cannot tell: the baseline has too few sessions" in ran.out
-    assert "record with --sessions" in ran.out
+    assert "cannot tell: the baseline has too few sessions and rounds" in ran.out
+    assert "record it again with at least --sessions 2 --rounds 2" in ran.out
     assert all(call.prompt != "a b" for call in server.calls[before:])
 
 

@@ -12,6 +12,7 @@ import pytest
 from pytest_llmengine.drift import (
     Baseline,
     DriftAnswer,
+    DriftFacts,
     DriftPrompt,
     DriftRound,
     DriftSession,
@@ -19,7 +20,6 @@ from pytest_llmengine.drift import (
     DriftUnit,
     Probe,
     RoundKind,
-    ServerFacts,
 )
 
 Edit = Callable[[DriftAnswer], DriftAnswer]
@@ -33,7 +33,7 @@ PROBE = Probe(
         DriftPrompt(text="a draw", kind=RoundKind.SAMPLED, max_tokens=3, temperature=1.0),
     ),
 )
-FACTS = ServerFacts(name="here", backend="vllm_api", server="vLLM", context=4096)
+FACTS = DriftFacts(name="here", backend="vllm_api", server="vLLM", context=4096)
 TOKENS = ("red", "blue", "green", "grey")
 
 
