@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.drift.baseline import Baseline
     from pytest_llmengine.drift.report import EvidenceRow
 
-_SLOPE = 0.02  # how far from 1 a factor of log-probabilities must be
+_FACTORS = ((0.2, 0.98), (1.02, 5.0))  # of log-probabilities, which name a temperature
 _STRAIGHT = 0.999  # the correlation of log-probabilities of which only the scale has changed
 
 
@@ -123,7 +123,7 @@ def _scale(sides: _Sides) -> str:
     theirs: list[float] = []
     for one, other in sides.both(RoundKind.FIRST):
         shared = [token for token in one.top or () if token in (other.top or {})]
-        if one.top and other.top and shared:
+        if one.top and other.top and 2 * len(shared) >= len(one.top):
             ours += _centred([one.top[token] for token in shared])
             theirs += _centred([other.top[token] for token in shared])
     try:
@@ -131,7 +131,7 @@ def _scale(sides: _Sides) -> str:
         straight = correlation(ours, theirs)
     except StatisticsError:
         return ""
-    if abs(slope - 1) < _SLOPE or straight < _STRAIGHT:
+    if straight < _STRAIGHT or not any(low <= slope <= high for low, high in _FACTORS):
         return ""
     return (
         f"all log-probabilities are {slope:.2f} times as far apart, "
