@@ -79,6 +79,7 @@ def test_text_only(llmengine: Callable[..., Any], server: MockServer) -> None:
     )
     baseline = load(Path("b.jsonl"))
     server.when(contains=baseline.probe.prompts[0].text).reply(Fault(status=400))
+    server.when().reply()
     failed = llmengine("drift", "check", "b.jsonl")
 
     assert recorded.status == 0, recorded.err

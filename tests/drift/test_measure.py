@@ -1,0 +1,90 @@
+"""The measurement of a server: order, load, failed rounds and pauses, with a mock."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from llmengine import EngineConfig
+from llmengine.mock import Fault, MockServer
+from pytest_llmengine.drift import DriftError, DriftPrompt, DriftTier, Meter, Probe, RoundKind
+from pytest_llmengine.drift.measure import SAMPLING
+from pytest_llmengine.drift.search import search
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WORDS = ("one", "two", "three", "four", "five", "six")
+PROBE = Probe(
+    tier=DriftTier.LOGPROBS,
+    sampling=SAMPLING,
+    prompts=tuple(DriftPrompt(text=word) for word in WORDS),
+    loads=(1,),
+)
+
+
+@pytest.fixture
+def server() -> Iterator[MockServer]:
+    """A server."""
+    with MockServer() as server:
+        yield server
+
+
+def meter_of(server: MockServer, **fields: Any) -> Meter:
+    """A meter whose engine does not repeat failed requests."""
+    config = EngineConfig(
+        backend="openai_compatible", model="mock", endpoint=server.root_url, max_retries=0
+    )
+    return Meter(config.engine, PROBE, random.Random(1), **fields)
+
+
+def test_rounds_are_in_random_order_with_pinned_values(server: MockServer) -> None:
+    """Each request has every value; answers are in the order of the prompts."""
+    session = meter_of(server).session({RoundKind.FIRST: 2, RoundKind.LONG: 3})
+
+    asked = [call.prompt for call in server.calls]
+    assert sorted(asked[:6]) == sorted(asked[6:]) == sorted(WORDS)
+    assert asked[:6] != asked[6:]
+    body = server.calls[0].json
+    assert (body["temperature"], body["seed"], body["top_p"], body["top_logprobs"]) == (0, 0, 1, 20)
+    assert [answer.prompt for answer in session.rounds[0].answers] == list(range(6))
+    assert session.rounds[0].answers == session.rounds[1].answers
+    assert (session.requests, session.completion_tokens, session.error) == (12, 12, "")
+
+
+def test_a_failed_round_is_asked_once_more(server: MockServer) -> None:
+    """Once is forgiven and counted; twice ends the session, and those that would follow."""
+    server.when(contains="three").reply(Fault(status=500), times=1)
+    server.when(contains="four", where=lambda _: is_down).reply(Fault(status=500))
+    server.when().reply()
+    is_down = False
+    forgiven = meter_of(server).session({RoundKind.FIRST: 1})
+    is_down = True
+    sessions = meter_of(server).sessions(3, {RoundKind.FIRST: 2})
+
+    assert (len(forgiven.rounds), forgiven.requests, forgiven.error) == (1, 12, "")
+    (failed,) = sessions
+    assert (failed.rounds, failed.requests) == ((), 12)
+    assert failed.error.startswith("a request failed, and again when its round was repeated: ")
+
+
+def test_sessions_are_spread_over_the_time(server: MockServer) -> None:
+    """The first begins at once, the last at the end."""
+    pauses: list[float] = []
+    meter_of(server, sleep=pauses.append).sessions(3, {RoundKind.FIRST: 1}, spread=7200)
+
+    first, second, third = pauses
+    assert first == 0
+    assert 3000 < second <= 3600
+    assert 6600 < third <= 7200
+
+
+def test_a_search_that_fails_is_an_error(server: MockServer) -> None:
+    """It names the engine and the problem."""
+    server.when(contains="umbrella").reply(Fault(status=404))
+    server.when().reply()
+
+    with pytest.raises(DriftError, match=r"openai_compatible did not answer a prompt: .*404"):
+        search(meter_of(server).engine, DriftTier.TEXT, random.Random(1))
