@@ -63,13 +63,15 @@ def search(
     on_progress("search", 0, 1)
     sampling = {name: value for name, value in SAMPLING.items() if _is_sent(engine, name, value)}
     meter = Meter(engine, Probe(tier=DriftTier.LOGPROBS, sampling=sampling, prompts=()), chance)
-    shown = _shows_logprobs(meter)
-    if tier is DriftTier.LOGPROBS and shown:
-        raise DriftError(f"{engine.name} shows no log-probabilities: {shown}; use --tier text")
-    if tier is DriftTier.TEXT or shown:
+    problem = "" if tier is DriftTier.TEXT else _why_no_logprobs(meter)
+    if problem and tier is DriftTier.LOGPROBS:
+        raise DriftError(f"{engine.name} shows no log-probabilities: {problem}; use --tier text")
+    if problem or tier is DriftTier.TEXT:
         meter.probe = replace(meter.probe, tier=DriftTier.TEXT)
-    by_logprobs = meter.probe.tier is DriftTier.LOGPROBS
-    prompts, note = _by_logprobs(meter) if by_logprobs else _by_text(meter, on_progress)
+        prompts, note = _by_text(meter, on_progress)
+        note += f"; there are no log-probabilities: {problem}" if problem else ""
+    else:
+        prompts, note = _by_logprobs(meter)
     # Without a shared seed, sampled answers would differ from each other anyway.
     sampled = sampled_prompts() if "seed" in sampling else ()
     probe = replace(meter.probe, prompts=(*prompts, *_long(meter), *sampled))
@@ -87,12 +89,19 @@ def _is_sent(engine: Engine, name: str, value: float) -> bool:
     return True
 
 
-def _shows_logprobs(meter: Meter) -> str:
-    """Why the server shows no log-probabilities, "" if it does."""
+def _why_no_logprobs(meter: Meter) -> str:
+    """Why the server shows no log-probabilities, "" if it does.
+
+    Raises DriftError if it does not answer without them either.
+    """
     if Capability.LOGPROBS not in meter.engine.backend.capabilities:
         return "its protocol has none"
     (answer,) = meter.ask(short_candidates()[:1], 1)
-    return answer.error or ("" if answer.top else "its answer has none")
+    if answer.error:
+        meter.probe = replace(meter.probe, tier=DriftTier.TEXT)
+        _asked(meter, short_candidates()[:1])
+        return answer.error
+    return "" if answer.top else "its answer has none"
 
 
 def _asked(meter: Meter, prompts: Sequence[DriftPrompt], **values: float) -> list[DriftAnswer]:

@@ -88,3 +88,20 @@ def test_a_search_that_fails_is_an_error(server: MockServer) -> None:
 
     with pytest.raises(DriftError, match=r"openai_compatible did not answer a prompt: .*404"):
         search(meter_of(server).engine, DriftTier.TEXT, random.Random(1))
+
+
+def test_a_server_without_log_probabilities(server: MockServer) -> None:
+    """It is asked for text, and told why; a server that is down is not mistaken for it."""
+    engine = meter_of(server).engine
+    server.when(where=lambda call: call.json.get("logprobs")).reply(Fault(status=403), times=2)
+    server.when().reply()
+    found = search(engine, None, random.Random(1))
+    with pytest.raises(DriftError, match=r"no log-probabilities: .*403.*; use --tier text"):
+        search(engine, DriftTier.LOGPROBS, random.Random(1))
+    with MockServer() as down:
+        down.when().reply(Fault(status=503))
+        with pytest.raises(DriftError, match=r"did not answer a prompt: .*503"):
+            search(meter_of(down).engine, None, random.Random(1))
+
+    assert found.probe.tier is DriftTier.TEXT
+    assert "; there are no log-probabilities: " in found.note
