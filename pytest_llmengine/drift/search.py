@@ -55,23 +55,25 @@ def search(
     tier: DriftTier | None,
     chance: random.Random,
     on_progress: OnProgress = silent,
+    candidates: Sequence[DriftPrompt] | None = None,
 ) -> SearchResult:
-    """Choose the tier, if it is not given, and the prompts.
+    """Choose the tier, if it is not given, and the prompts; short ones from the candidates.
 
     Raises DriftError if the server does not answer, or does not show what the tier needs.
     """
     on_progress("search", 0, 1)
+    candidates = candidates or short_candidates()
     sampling = {name: value for name, value in SAMPLING.items() if _is_sent(engine, name, value)}
     meter = Meter(engine, Probe(tier=DriftTier.LOGPROBS, sampling=sampling, prompts=()), chance)
-    problem = "" if tier is DriftTier.TEXT else _why_no_logprobs(meter)
+    problem = "" if tier is DriftTier.TEXT else _why_no_logprobs(meter, candidates[0])
     if problem and tier is DriftTier.LOGPROBS:
         raise DriftError(f"{engine.name} shows no log-probabilities: {problem}; use --tier text")
     if problem or tier is DriftTier.TEXT:
         meter.probe = replace(meter.probe, tier=DriftTier.TEXT)
-        prompts, note = _by_text(meter, on_progress)
+        prompts, note = _by_text(meter, candidates, on_progress)
         note += f"; there are no log-probabilities: {problem}" if problem else ""
     else:
-        prompts, note = _by_logprobs(meter)
+        prompts, note = _by_logprobs(meter, candidates)
     # Without a shared seed, sampled answers would differ from each other anyway.
     sampled = sampled_prompts() if "seed" in sampling else ()
     probe = replace(meter.probe, prompts=(*prompts, *_long(meter), *sampled))
@@ -89,17 +91,17 @@ def _is_sent(engine: Engine, name: str, value: float) -> bool:
     return True
 
 
-def _why_no_logprobs(meter: Meter) -> str:
+def _why_no_logprobs(meter: Meter, prompt: DriftPrompt) -> str:
     """Why the server shows no log-probabilities, "" if it does.
 
     Raises DriftError if it does not answer without them either.
     """
     if Capability.LOGPROBS not in meter.engine.backend.capabilities:
         return "its protocol has none"
-    (answer,) = meter.ask(short_candidates()[:1], 1)
+    (answer,) = meter.ask([prompt], 1)
     if answer.error:
         meter.probe = replace(meter.probe, tier=DriftTier.TEXT)
-        _asked(meter, short_candidates()[:1])
+        _asked(meter, [prompt])
         return answer.error
     return "" if answer.top else "its answer has none"
 
@@ -111,9 +113,8 @@ def _asked(meter: Meter, prompts: Sequence[DriftPrompt], **values: float) -> lis
     return answers
 
 
-def _by_logprobs(meter: Meter) -> tuple[list[DriftPrompt], str]:
+def _by_logprobs(meter: Meter, candidates: Sequence[DriftPrompt]) -> tuple[list[DriftPrompt], str]:
     """The prompts whose two likeliest tokens are closest."""
-    candidates = short_candidates()
     gaps = dict(zip(candidates, map(_gap, _asked(meter, candidates)), strict=True))
     chosen = sorted(candidates, key=gaps.__getitem__)[: PROMPTS[DriftTier.LOGPROBS]]
     near, far = gaps[chosen[0]], gaps[chosen[-1]]
@@ -125,12 +126,14 @@ def _gap(answer: DriftAnswer) -> float:
     return first - second
 
 
-def _by_text(meter: Meter, on_progress: OnProgress) -> tuple[list[DriftPrompt], str]:
+def _by_text(
+    meter: Meter, candidates: Sequence[DriftPrompt], on_progress: OnProgress
+) -> tuple[list[DriftPrompt], str]:
     """Prompts that have two answers at a low temperature, the most even ones first.
 
     If there are too few, others follow whose answers are as different as possible.
     """
-    wanted, candidates = PROMPTS[DriftTier.TEXT], short_candidates()
+    wanted = PROMPTS[DriftTier.TEXT]
     texts = _texts(meter, candidates, _WARM, _FIRST_TIMES)
     split = [prompt for prompt in candidates if len(set(texts[prompt])) > 1][:_KEPT]
     on_progress("search", 1, 2)

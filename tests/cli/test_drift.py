@@ -72,30 +72,28 @@ def test_record_and_check(
     assert not any(key in str(part) for part in (baseline, written, recorded, same, changed))
 
 
-def test_text_only(llmengine: Callable[..., Any], server: MockServer) -> None:
-    """Prompts with two answers at a low temperature are found; a failure is no verdict."""
-    recorded = llmengine(
-        "drift", "record", server.base_url, "-o", "b.jsonl", "--tier", "text", *QUICK
-    )
-    baseline = load(Path("b.jsonl"))
-    server.when(contains=baseline.probe.prompts[0].text).reply(Fault(status=400))
-    server.when().reply()
-    failed = llmengine("drift", "check", "b.jsonl")
+def record_small(server: MockServer, effort: Effort) -> None:
+    """A baseline of one prompt in the file b.jsonl."""
+    probe = Probe(tier=DriftTier.TEXT, sampling=SAMPLING, prompts=(DriftPrompt(text="a b"),))
+    settings = Settings(url=server.base_url, mode=Mode.LIVE)
+    with open_session("openai_compatible", settings) as session:
+        save(record(session, probe, url=server.base_url, effort=effort), Path("b.jsonl"))
 
-    assert recorded.status == 0, recorded.err
-    assert "18 prompts of one token: 18 of 18 have two answers" in recorded.out
-    assert baseline.probe.tier is DriftTier.TEXT
-    assert failed.status == 2
-    assert "cannot tell: a request failed, and again when its round was repeated" in failed.out
+
+def test_a_failure_is_no_verdict(llmengine: Callable[..., Any], server: MockServer) -> None:
+    """A request that fails twice ends the check with its error."""
+    record_small(server, Effort(2, {RoundKind.FIRST: 3}))
+    server.when(contains="a b").reply(Fault(status=400))
+    server.when().reply()
+    ran = llmengine("drift", "check", "b.jsonl")
+
+    assert ran.status == 2
+    assert "cannot tell: a request failed, and again when its round was repeated" in ran.out
 
 
 def test_one_session_is_too_few(llmengine: Callable[..., Any], server: MockServer) -> None:
     """The check says so before it asks anything, and how to record a better baseline."""
-    probe = Probe(tier=DriftTier.TEXT, sampling=SAMPLING, prompts=(DriftPrompt(text="a b"),))
-    settings = Settings(url=server.base_url, mode=Mode.LIVE)
-    with open_session("openai_compatible", settings) as session:
-        effort = Effort(1, {RoundKind.FIRST: 3})
-        save(record(session, probe, url=server.base_url, effort=effort), Path("b.jsonl"))
+    record_small(server, Effort(1, {RoundKind.FIRST: 3}))
     before = len(server.calls)
     ran = llmengine("drift", "check", "b.jsonl")
 

@@ -16,6 +16,9 @@ from pytest_llmengine.drift.search import search
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from llmengine.mock import ReceivedRequest
+
+CANDIDATES = [f"words {chr(ord('a') + n)}" for n in range(24)]
 WORDS = ("one", "two", "three", "four", "five", "six")
 PROBE = Probe(
     tier=DriftTier.LOGPROBS,
@@ -81,21 +84,46 @@ def test_sessions_are_spread_over_the_time(server: MockServer) -> None:
     assert 6600 < third <= 7200
 
 
+def test_border_inputs_are_found_by_text(server: MockServer) -> None:
+    """Prompts with two answers at a low temperature come first, the most even ones before all."""
+
+    def sampled(call: ReceivedRequest) -> bool:
+        # A close call: the seed decides, and at the lower temperature for two prompts only.
+        body, number = call.json, CANDIDATES.index(call.prompt)
+        is_close = number in {7, 9} or (number in {3, 5} and body["temperature"] > 0.1)
+        return is_close and body["seed"] % 2 == 1
+
+    server.when(where=sampled).reply("Odd.")
+    server.when(where=lambda call: call.prompt == CANDIDATES[20]).reply("Rare.")
+    server.when().reply("Even.")
+    candidates = [DriftPrompt(text=text) for text in CANDIDATES]
+
+    found = search(meter_of(server).engine, DriftTier.TEXT, random.Random(1), candidates=candidates)
+
+    chosen = [CANDIDATES.index(p.text) for p in found.probe.of_kind(RoundKind.FIRST).values()]
+    assert len(chosen) == len(set(chosen)) == 18
+    assert (sorted(chosen[:2]), sorted(chosen[2:4])) == ([7, 9], [3, 5])
+    assert 20 in chosen[4:6]  # of another answer
+    assert found.note == "4 of 18 have two answers at temperature 0.2"
+    assert found.requests == 2 * 24 + 4 * 4
+
+
 def test_a_search_that_fails_is_an_error(server: MockServer) -> None:
     """It names the engine and the problem."""
-    server.when(contains="umbrella").reply(Fault(status=404))
+    server.when(contains="words g").reply(Fault(status=404))
     server.when().reply()
+    prompts = [DriftPrompt(text=text) for text in CANDIDATES]
 
     with pytest.raises(DriftError, match=r"openai_compatible did not answer a prompt: .*404"):
-        search(meter_of(server).engine, DriftTier.TEXT, random.Random(1))
+        search(meter_of(server).engine, DriftTier.TEXT, random.Random(1), candidates=prompts)
 
 
 def test_a_server_without_log_probabilities(server: MockServer) -> None:
     """It is asked for text, and told why; a server that is down is not mistaken for it."""
-    engine = meter_of(server).engine
+    engine, few = meter_of(server).engine, [DriftPrompt(text=text) for text in CANDIDATES]
     server.when(where=lambda call: call.json.get("logprobs")).reply(Fault(status=403), times=2)
     server.when().reply()
-    found = search(engine, None, random.Random(1))
+    found = search(engine, None, random.Random(1), candidates=few)
     with pytest.raises(DriftError, match=r"no log-probabilities: .*403.*; use --tier text"):
         search(engine, DriftTier.LOGPROBS, random.Random(1))
     with MockServer() as down:
