@@ -142,6 +142,8 @@ def _text_and_ids(texts: TextOfId, answer: DriftAnswer) -> str:
 def _text_and_usage(answer: DriftAnswer) -> str:
     if answer.text or not answer.completion_tokens or not _is_cut_at_limit(answer):
         return ""
+    if _INCOMPLETE in "".join(answer.tokens or ()):  # a part of a character has no text
+        return ""
     return f"the answer ends at its limit with {answer.completion_tokens} tokens"
 
 
