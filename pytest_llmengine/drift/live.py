@@ -113,13 +113,14 @@ def record(  # noqa: PLR0913 - the choices of the user
 
     Raises DriftError if a request failed twice.
     """
+    facts = facts_of(session, url)
     meter = Meter(session.engine, probe, effort.chance, on_progress)
     sessions = meter.sessions(effort.sessions, effort.rounds, effort.spread)
     if error := sessions[-1].error:
         raise DriftError(f"the baseline was not recorded: {error}")
     p_value = self_test(sessions)
     return Baseline(
-        facts=facts_of(session, url),
+        facts=facts,
         probe=probe,
         sessions=tuple(sessions),
         unit=unit_of(p_value),
@@ -157,5 +158,6 @@ def check(
     refused = refusal(baseline, effort.sessions, effort.rounds, alpha)
     if refused is not None:
         return refused
+    facts = facts_of(session)
     candidate = measure(session, baseline, effort, on_progress)
-    return judge(baseline, candidate, alpha=alpha, facts=facts_of(session))
+    return judge(baseline, candidate, alpha=alpha, facts=facts)

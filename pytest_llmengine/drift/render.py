@@ -75,7 +75,8 @@ def baseline_lines(baseline: Baseline, note: str) -> Iterator[str]:
     if baseline.self_test is None:
         yield "the sessions were not compared, since that takes two sessions of two rounds"
     else:
-        yield f"the sessions are the same with p = {baseline.self_test:.2g}"
+        seen = "differ from" if baseline.unit is DriftUnit.SESSION else "are like"
+        yield f"the sessions {seen} each other (p = {baseline.self_test:.2g})"
     yield f"a check exchanges {_UNITS[baseline.unit]} with another"
 
 

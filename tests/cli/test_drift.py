@@ -57,7 +57,7 @@ def test_record_and_check(
     assert recorded.status == 0, recorded.err
     assert "tier logprobs: log-probabilities and text" in recorded.out
     assert "cost 263 requests, 207 of them for the choice of prompts" in recorded.out
-    assert "the sessions are the same with p = 1" in recorded.out
+    assert "the sessions are like each other (p = 1)" in recorded.out
     assert same.status == 0, same.err
     assert "same: no evidence of a change (smallest adjusted p 1)" in same.out
     assert "cost 116 requests" in same.out
