@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.drift.report import DriftFinding
 
 
+_WITHIN = "differs no further than the baseline itself"
 _MOST = 1000  # sessions that are advised
 
 
@@ -128,7 +129,13 @@ def _rows(
     rows = [_row(baseline, complete, evidence, level, power=power) for evidence in shown]
     differing = [row for row in rows if row.distance is not None]
     adjusted = holm({r.evidence: r.p_value for r in differing if r.p_value is not None})
-    return tuple(replace(row, adjusted=adjusted.get(row.evidence, row.p_value)) for row in rows)
+    rows = [replace(row, adjusted=adjusted.get(row.evidence, row.p_value)) for row in rows]
+    return tuple(
+        replace(row, note=_WITHIN)
+        if row.adjusted is not None and row.adjusted <= alpha and not row.is_changed(alpha)
+        else row
+        for row in rows
+    )
 
 
 def _row(
@@ -149,15 +156,13 @@ def _row(
         return replace(row, note="no longer shown")
     if not _reaches(row.units, level):
         return replace(row, note="too few to show a change")
-    tolerance = evidence.tolerance(baseline)
-    if power:
-        prompts = len(baseline.probe.of_kind(evidence.kind))
-        check = CheckSize(len(theirs), prompts, level, tolerance)
-        row = replace(row, would_see=smallest_change(evidence, ours, check))
-    p_value, distance = evidence.test(ours, theirs, tolerance)
-    within = distance is not None and 0 < distance <= tolerance
-    note = "no further than the baseline varies" if within else ""
-    return replace(row, p_value=p_value, distance=distance, note=note)
+    p_value, distance = evidence.test(ours, theirs)
+    row = replace(row, p_value=p_value, distance=distance, tolerance=evidence.tolerance(baseline))
+    if not power:
+        return row
+    prompts = len(baseline.probe.of_kind(evidence.kind))
+    check = CheckSize(len(theirs), prompts, level, row.tolerance)
+    return replace(row, would_see=smallest_change(evidence, ours, check))
 
 
 def _verdict(
@@ -167,7 +172,7 @@ def _verdict(
     alpha: float,
 ) -> tuple[DriftVerdict, str]:
     tested = [row for row in rows if row.adjusted is not None]
-    changed = [row for row in tested if row.adjusted is not None and row.adjusted <= alpha]
+    changed = [row for row in tested if row.is_changed(alpha)]
     if findings or changed:
         reasons = list(dict.fromkeys(finding.name for finding in findings))
         reasons += [f"{row.evidence} (adjusted p {row.adjusted:.2g})" for row in changed]
@@ -177,4 +182,6 @@ def _verdict(
     if not tested:
         return DriftVerdict.UNKNOWN, "no kind of evidence could be compared"
     least = min(row.adjusted for row in tested if row.adjusted is not None)
-    return DriftVerdict.SAME, f"no evidence of a change (smallest adjusted p {least:.2g})"
+    within = [f"; {row.evidence} {_WITHIN}" for row in tested if row.note == _WITHIN]
+    reason = f"no evidence of a change (smallest adjusted p {least:.2g})"
+    return DriftVerdict.SAME, reason + "".join(within)

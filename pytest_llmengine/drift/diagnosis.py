@@ -51,7 +51,7 @@ def named_changes(
     alpha: float,
 ) -> list[NamedChange]:
     """The likely causes of a change."""
-    changed = (r.evidence for r in rows if r.adjusted is not None and r.adjusted <= alpha)
+    changed = (row.evidence for row in rows if row.is_changed(alpha))
     sides = _Sides(
         baseline, _by_prompt(baseline.sessions), _by_prompt(candidate), frozenset(changed)
     )

@@ -90,7 +90,7 @@ class Evidence:
         return max(given, FURTHER * furthest)
 
     def test(
-        self, ours: Sequence[Unit], theirs: Sequence[Unit], tolerance: float, draws: int = DRAWS
+        self, ours: Sequence[Unit], theirs: Sequence[Unit], draws: int = DRAWS
     ) -> tuple[float, float | None]:
         """The p-value of the hypothesis that nothing has changed, and the energy distance.
 
@@ -100,8 +100,7 @@ class Evidence:
         if not any(map(any, stratum.distances)):
             return 1.0, None
         result = permutation_test([stratum], draws=draws)
-        distance = result.statistic * stratum.units / (len(ours) * len(theirs))
-        return (result.p_value if distance > tolerance else 1.0), distance
+        return result.p_value, result.statistic * stratum.units / (len(ours) * len(theirs))
 
     def unit_distance(self, one: Unit, other: Unit) -> float:
         """The mean distance between the rounds of two units."""

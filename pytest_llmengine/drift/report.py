@@ -36,7 +36,8 @@ class EvidenceRow:
     ``p_value`` is None if the evidence was not compared; ``note`` says why then. ``adjusted`` is
     the p-value after Holm's correction for all rows in which anything differs. ``distance`` is the
     energy distance, in prompts; it is None if all units of both sides are equal.
-    ``units`` are the numbers of units of the baseline and of the candidate.
+    Up to ``tolerance``, the candidate is not further from the baseline than its own sessions vary,
+    whatever the p-value is. ``units`` are the numbers of units of the baseline and the candidate.
     ``would_see`` is the smallest change that is found in 95% of checks of this size, in words.
     """
 
@@ -44,9 +45,16 @@ class EvidenceRow:
     p_value: float | None = None
     adjusted: float | None = None
     distance: float | None = None
+    tolerance: float = 0.0
     units: tuple[int, int] = (0, 0)
     would_see: str = ""
     note: str = ""
+
+    def is_changed(self, alpha: float) -> bool:
+        """Whether this row alone makes the verdict *changed* at this false-alarm rate."""
+        if self.adjusted is None or self.distance is None:
+            return False
+        return self.adjusted <= alpha and self.distance > self.tolerance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
