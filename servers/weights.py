@@ -3,7 +3,8 @@
     python servers/weights.py q8_0 SOURCE TARGET      another GGUF file, for servers without Q4_1
     python servers/weights.py folder SOURCE TARGET    a folder for transformers and vLLM
 
-It runs in the environment of the server. Both forms need gguf; the folder also needs torch,
+Instead of q8_0, it may be any form that gguf can write: f32, f16, bf16, q4_0, q5_0, q5_1.
+It runs in the environment of the server. All forms need gguf; the folder also needs torch,
 safetensors and transformers.
 """
 
@@ -37,14 +38,26 @@ _OTHERS = {
 _CONTROL_TOKEN = 3
 
 
-def write_q8_0(source: Path, target: Path) -> None:
-    """Write a GGUF file with the same fields and tensors, the quantised ones as Q8_0."""
+_FILE_TYPES = {
+    "f32": LlamaFileType.ALL_F32,
+    "f16": LlamaFileType.MOSTLY_F16,
+    "bf16": LlamaFileType.MOSTLY_BF16,
+    "q4_0": LlamaFileType.MOSTLY_Q4_0,
+    "q5_0": LlamaFileType.MOSTLY_Q5_0,
+    "q5_1": LlamaFileType.MOSTLY_Q5_1,
+    "q8_0": LlamaFileType.MOSTLY_Q8_0,
+}
+
+
+def write_gguf(form: str, source: Path, target: Path) -> None:
+    """Write a GGUF file with the same fields and tensors, the quantised ones in this form."""
+    wanted = GGMLQuantizationType[form.upper()]
     reader = GGUFReader(source)
     writer = GGUFWriter(target, _fields(reader)["general.architecture"])
     for name, field in reader.fields.items():
         if name.startswith("GGUF.") or name == "general.architecture":
             continue
-        value = int(LlamaFileType.MOSTLY_Q8_0) if name == "general.file_type" else field.contents()
+        value = int(_FILE_TYPES[form]) if name == "general.file_type" else field.contents()
         kind = field.types[0]
         inner = field.types[-1] if kind is GGUFValueType.ARRAY else None
         writer.add_key_value(name, value, kind, sub_type=inner)
@@ -53,8 +66,7 @@ def write_q8_0(source: Path, target: Path) -> None:
         if tensor.tensor_type is GGMLQuantizationType.F32:
             writer.add_tensor(tensor.name, data)
             continue
-        packed = quantize(data, GGMLQuantizationType.Q8_0)
-        writer.add_tensor(tensor.name, packed, raw_dtype=GGMLQuantizationType.Q8_0)
+        writer.add_tensor(tensor.name, quantize(data, wanted), raw_dtype=wanted)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -163,4 +175,7 @@ def _write_tokenizer(fields: dict[str, Any], target: Path) -> None:
 
 if __name__ == "__main__":
     form, source, target = sys.argv[1:]
-    {"q8_0": write_q8_0, "folder": write_folder}[form](Path(source), Path(target))
+    if form == "folder":
+        write_folder(Path(source), Path(target))
+    else:
+        write_gguf(form, Path(source), Path(target))
