@@ -13,12 +13,17 @@ Bets lose while nothing changes. So a part of the capital does not bet, and at e
 share of it begins to and another share stops. A change in the third year is then found as well
 ("simple jumper": Vovk and others, "Retrain or not retrain", 2021).
 
+After few sessions, even the highest ranks are not rare, and a server that always gives the same
+answers has equal scores after a change, which share a rank. So there are bets on each of the first
+looks: that the server has changed there, and that all looks since then rank before all others.
+
 Equal scores count against a change: a look shares the last rank of its equals. This can only lower
 the capital.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -37,8 +42,14 @@ TOPS = (0.02, 0.1, 0.3)
 """The bets: each wins if a score is among this share of the highest."""
 KEPT = 0.2
 """The share of each bet that is not lost if it does not win."""
-AWAKE = 0.5
-"""The share of the capital that bets from the first look."""
+AWAKE = 0.25
+"""The share of the capital that bets on the top from the first look."""
+EARLY = 0.25
+"""The share of the capital that bets on a change at one of the first looks."""
+STARTS = 20
+"""How many of the first looks are those."""
+LOST = 1e-9
+"""A bet on a first look that has less capital than this is lost."""
 JUMP = 0.001
 """The share that begins to bet, and the share that stops, at each look."""
 
@@ -63,18 +74,21 @@ class Reference(Generic[Unit]):
             raise ValueError("a reference needs two sessions at least")
         self.distance = distance
         self.rounds = [unit for session in sessions for unit in session]
-        sums = [[_distances(one, other, distance) for other in sessions] for one in sessions]
-        self._within = sum(map(sum, sums)) / len(self.rounds) ** 2
-        if tolerance is None:
-            sizes = [len(session) for session in sessions]
-            tolerance = TOLERANCE * max(_from_others(n, sizes, sums) for n in range(len(sizes)))
-        self.tolerance = tolerance
+        self._within = mean_distance(self.rounds, self.rounds, distance)
+        self.tolerance = _measured(sessions, distance) if tolerance is None else tolerance
 
     def score(self, session: Sequence[Unit]) -> float:
         """How much further than the tolerance a session is from the reference."""
         within = self._within + mean_distance(session, session, self.distance)
         far = 2 * mean_distance(self.rounds, session, self.distance) - within
         return max(0.0, far - self.tolerance)
+
+
+def _measured(sessions: Sequence[Sequence[Unit]], distance: Callable[[Unit, Unit], float]) -> float:
+    """The tolerance that sessions show."""
+    sums = [[_distances(one, other, distance) for other in sessions] for one in sessions]
+    sizes = [len(session) for session in sessions]
+    return TOLERANCE * max(_from_others(n, sizes, sums) for n in range(len(sizes)))
 
 
 def _distances(
@@ -95,43 +109,52 @@ def _from_others(n: int, sizes: Sequence[int], sums: Sequence[Sequence[float]]) 
 class LookHistory:
     """All looks at one server until now, as plain values.
 
-    ``scores`` are those of the baseline sessions and then of the looks, in order. ``asleep`` is
-    the capital that does not bet, ``awake`` the capital of each bet, and ``highest`` the
-    highest total that was ever reached.
+    ``scores`` are those of the baseline sessions and of the looks, the lowest first. ``asleep`` is
+    the capital that does not bet, ``awake`` the capital of each bet on the top, ``early`` that of
+    each bet on one of the first looks until all are lost, and ``highest`` the highest total that
+    was ever reached.
     """
 
     scores: tuple[float, ...]
-    asleep: float = 1 - AWAKE
+    looks: int = 0
+    asleep: float = 1 - AWAKE - EARLY
     awake: tuple[float, ...] = (AWAKE / len(TOPS),) * len(TOPS)
+    early: tuple[float, ...] = (EARLY / STARTS,) * STARTS
     highest: float = 1.0
 
     @classmethod
     def of(cls, calibration: Sequence[float]) -> Self:
         """The history before the first look, from the scores of baseline sessions."""
-        return cls(tuple(calibration))
+        return cls(tuple(sorted(calibration)))
 
     @property
     def capital(self) -> float:
         """The evidence against the hypothesis that nothing has changed; 1 is none."""
-        return self.asleep + sum(self.awake)
+        return self.asleep + sum(self.awake) + sum(self.early)
 
     def rank(self, score: float) -> int:
         """The rank of a score among all until now, 1 for the highest; the last of equals."""
-        return 1 + sum(earlier >= score for earlier in self.scores)
+        return 1 + len(self.scores) - bisect_left(self.scores, score)
 
     def look(self, score: float) -> Self:
         """The history with one more look."""
         if not isfinite(score):
             raise ValueError(f"the score of a look is {score}; it must be a finite number")
-        rank, scores = self.rank(score), (*self.scores, score)
+        lower = bisect_left(self.scores, score)
+        scores = (*self.scores[:lower], score, *self.scores[lower:])
+        rank, units, looks = self.rank(score), len(scores), self.looks + 1
         woken, slept = JUMP * self.asleep / len(TOPS), JUMP * sum(self.awake)
         awake = tuple(
-            ((1 - JUMP) * capital + woken) * payoff(rank, len(scores), top)
+            ((1 - JUMP) * capital + woken) * payoff(rank, units, top)
             for capital, top in zip(self.awake, TOPS, strict=True)
         )
+        early = tuple(
+            _early(capital, looks - n, rank, units) for n, capital in enumerate(self.early)
+        )
+        early = early if any(early) else ()
         asleep = (1 - JUMP) * self.asleep + slept
-        highest = max(self.highest, asleep + sum(awake))
-        return type(self)(scores, asleep, awake, highest)
+        highest = max(self.highest, asleep + sum(awake) + sum(early))
+        return type(self)(scores, looks, asleep, awake, early, highest)
 
     def is_changed(self, alpha: float) -> bool:
         """Whether the capital ever reached the limit for this false-alarm rate."""
@@ -145,7 +168,15 @@ class LookHistory:
     def from_dict(cls, row: Mapping[str, Any]) -> Self:
         """The history that `to_dict` wrote."""
         known = dict(row)
-        return cls(**{**known, "scores": tuple(row["scores"]), "awake": tuple(row["awake"])})
+        lists = {name: tuple(row[name]) for name in ("scores", "awake", "early")}
+        return cls(**{**known, **lists})
+
+
+def _early(capital: float, changed: int, rank: int, units: int) -> float:
+    """The capital of a bet on a first look, if so many looks have changed until now."""
+    if changed <= 0:
+        return capital
+    return 0.0 if capital < LOST else capital * payoff(rank, units, changed / units)
 
 
 def payoff(rank: int, units: int, top: float) -> float:

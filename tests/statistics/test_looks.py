@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from itertools import permutations
 
 import pytest
 
@@ -125,3 +126,19 @@ def test_a_history_is_kept_as_json() -> None:
     read = LookHistory.from_dict(json.loads(json.dumps(history.to_dict())))
     assert read == history
     assert read.look(10.0) == history.look(10.0)
+
+
+def test_equal_scores_after_a_change_are_found_with_a_short_baseline() -> None:
+    """A server that always gives the same answers changes at the first look: ten looks are enough.
+
+    All changed looks share one rank, and ten sessions of a baseline make no rank rare.
+    """
+    history = nights(LookHistory.of([0.0] * 10), [1.0] * 10)
+    assert history.is_changed(ALPHA)
+
+
+def test_early_bets_are_fair() -> None:
+    """Over all orders of few different scores, the mean capital stays at 1."""
+    orders = list(permutations(range(6)))
+    capitals = [nights(LookHistory.of(order[:3]), list(order[3:])).capital for order in orders]
+    assert sum(capitals) / len(capitals) == pytest.approx(1.0)
