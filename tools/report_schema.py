@@ -1,6 +1,6 @@
-"""Write docs/report.schema.json, and the tables of docs/report-schema.md, from the report's fields.
+"""Write the schemas of JSON reports, and the tables of docs/report-schema.md, from their fields.
 
-python tools/report_schema.py            # write both
+python tools/report_schema.py            # write all
 python tools/report_schema.py --check    # exit with 1 if one of them is not fresh
 """
 
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_llmengine.drift.schema import drift_schema
 from pytest_llmengine.reports.schema import (
     JSONCheck,
     JSONExchange,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parent.parent / "docs"
 SCHEMA = DOCS / "report.schema.json"
+DRIFT_SCHEMA = DOCS / "drift.schema.json"
 PAGE = DOCS / "report-schema.md"
 # The beginning of the heading above each table.
 TABLES: dict[str, type[JSONPart]] = {
@@ -37,8 +39,13 @@ TABLES: dict[str, type[JSONPart]] = {
 
 
 def schema_text() -> str:
-    """The text of the schema."""
+    """The text of the contract report's schema."""
     return json.dumps(report_schema(), indent=2) + "\n"
+
+
+def drift_schema_text() -> str:
+    """The text of the drift reports' schema."""
+    return json.dumps(drift_schema(), indent=2) + "\n"
 
 
 def page_text() -> str:
@@ -71,7 +78,7 @@ def _type(field: dict[str, object]) -> str:
 
 def main() -> int:
     """Write the files, or check them."""
-    texts = {SCHEMA: schema_text(), PAGE: page_text()}
+    texts = {SCHEMA: schema_text(), DRIFT_SCHEMA: drift_schema_text(), PAGE: page_text()}
     if "--check" in sys.argv:
         return 0 if all(path.read_text("utf-8") == text for path, text in texts.items()) else 1
     for path, text in texts.items():

@@ -11,6 +11,7 @@ from pytest_llmengine.cli import (
     cassettes,
     contract,
     drift,
+    drift_watch,
     engines,
     errors,
     mock,
@@ -43,6 +44,8 @@ app.command("run-yaml")(run_yaml.run_yaml)
 app.add_typer(cassettes.app, name="cassettes")
 app.add_typer(contract.app, name="contract")
 app.add_typer(drift.app, name="drift")
+drift.app.command()(drift_watch.watch)
+drift.app.command()(drift_watch.accept)
 app.add_typer(engines.app, name="engines")
 app.add_typer(mock.app, name="mock")
 app.add_typer(models.app, name="models")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from contextlib import contextmanager
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pytest_llmengine.cli import drift_options as shared
 from pytest_llmengine.cli.options import stderr, stdout
 
 if TYPE_CHECKING:
@@ -33,42 +34,23 @@ class DriftTierName(StrEnum):
     TEXT = "text"
 
 
-_File = Annotated[Path, typer.Argument(metavar="FILE", help="A file that `drift record` wrote.")]
-_TARGET = "A backend, an engine of the engines file, or the address of a server."
-_Url = Annotated[str | None, typer.Option(help="The server's address.")]
-_Model = Annotated[
-    str | None, typer.Option(help="The model.", show_default="the server's only one")
-]
-_Config = Annotated[Path | None, typer.Option(help="The engines file (YAML).")]
-_Spread = Annotated[
-    str,
-    typer.Option(
-        metavar="TIME", help="Begin the sessions evenly over this time, such as 90s, 30m or 8h."
-    ),
-]
-_Seed = Annotated[
-    int | None,
-    typer.Option(help="Draw the order and the load of requests by this seed.", show_default="none"),
-]
-
-
 @app.command()
 def record(  # noqa: PLR0913 - one option each
-    target: Annotated[str, typer.Argument(metavar="TARGET", help=_TARGET)],
+    target: Annotated[str, typer.Argument(metavar="TARGET", help=shared.TARGET_HELP)],
     *,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="FILE", help="The file: .jsonl or .jsonl.gz."),
     ],
-    url: _Url = None,
-    model: _Model = None,
-    config: _Config = None,
+    url: shared.Url = None,
+    model: shared.Model = None,
+    config: shared.Config = None,
     tier: Annotated[DriftTierName, typer.Option(help="What to compare.")] = DriftTierName.AUTO,
     rounds: Annotated[
         int, typer.Option(min=1, help="The rounds over all prompts in each session.")
     ] = 5,
     sessions: Annotated[int, typer.Option(min=1, help="The number of sessions.")] = 4,
-    spread: _Spread = "0s",
+    spread: shared.Spread = "0s",
     tolerance: Annotated[
         float | None,
         typer.Option(
@@ -77,7 +59,7 @@ def record(  # noqa: PLR0913 - one option each
             show_default="none",
         ),
     ] = None,
-    seed: _Seed = None,
+    seed: shared.Seed = None,
 ) -> None:
     """Record the answers of a server that is known to be right.
 
@@ -115,15 +97,12 @@ def record(  # noqa: PLR0913 - one option each
 
 @app.command()
 def check(  # noqa: PLR0913 - one option each
-    file: _File,
-    target: Annotated[
-        str | None,
-        typer.Argument(metavar="[TARGET]", help=_TARGET, show_default="that of the file"),
-    ] = None,
+    file: shared.File,
+    target: shared.Target = None,
     *,
-    url: _Url = None,
-    model: _Model = None,
-    config: _Config = None,
+    url: shared.Url = None,
+    model: shared.Model = None,
+    config: shared.Config = None,
     alpha: Annotated[
         float, typer.Option(min=0.001, max=0.5, help="The false-alarm rate of the whole check.")
     ] = 0.01,
@@ -131,12 +110,9 @@ def check(  # noqa: PLR0913 - one option each
         int, typer.Option(min=1, help="The rounds over all prompts in each session.")
     ] = 10,
     sessions: Annotated[int, typer.Option(min=1, help="The number of sessions.")] = 1,
-    spread: _Spread = "0s",
-    seed: _Seed = None,
-    report: Annotated[
-        list[Path] | None,
-        typer.Option(help="Also write the report to this file, .json, .md or .html; repeatable."),
-    ] = None,
+    spread: shared.Spread = "0s",
+    seed: shared.Seed = None,
+    report: shared.Reports = None,
 ) -> None:
     """Compare a server with a baseline.
 

@@ -143,7 +143,7 @@ class JSONReport(JSONPart):
     )
 
 
-class _Published(GenerateJsonSchema):
+class PublishedSchema(GenerateJsonSchema):
     """The schema without titles, which repeat names, and defaults, which are of this reader."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
@@ -158,5 +158,5 @@ class _Published(GenerateJsonSchema):
 
 def report_schema() -> dict[str, Any]:
     """The JSON Schema of the report."""
-    schema = JSONReport.model_json_schema(schema_generator=_Published)
-    return {"$schema": _Published.schema_dialect, **schema}
+    schema = JSONReport.model_json_schema(schema_generator=PublishedSchema)
+    return {"$schema": PublishedSchema.schema_dialect, **schema}
