@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 from pytest_llmengine.drift.answers import RoundKind
 from pytest_llmengine.drift.baseline import DriftTier, DriftUnit
+from pytest_llmengine.drift.charts import distance_chart
 from pytest_llmengine.drift.measure import SAMPLING
 from pytest_llmengine.drift.report import DriftVerdict
 from pytest_llmengine.reports import page as pages
 from pytest_llmengine.reports.page import Page, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from rich.console import Console
@@ -30,7 +31,7 @@ _GOOD = {DriftVerdict.SAME: True, DriftVerdict.CHANGED: False, DriftVerdict.UNKN
 
 def print_report(report: DriftReport, console: Console) -> None:
     """Print the sides, the hypothesis, the tests, what was found, and the verdict."""
-    pages.print_page(drift_page(report), console)
+    pages.print_page(_page(report, _blocks(report)), console)
 
 
 def write_report(report: DriftReport, path: Path) -> None:
@@ -42,7 +43,14 @@ def write_report(report: DriftReport, path: Path) -> None:
 
 
 def drift_page(report: DriftReport) -> Page:
-    """The report as a page."""
+    """The report as a page, with a chart of the distances from the baseline."""
+    blocks = _blocks(report)
+    if (chart := distance_chart(report)) is not None:
+        blocks.insert(1, chart)
+    return _page(report, blocks)
+
+
+def _blocks(report: DriftReport) -> list[Block]:
     blocks: list[Block] = []
     if report.rows:
         blocks.append(_row_table(report))
@@ -51,6 +59,10 @@ def drift_page(report: DriftReport) -> Page:
     if report.named:
         named = [(change.name, change.seen) for change in report.named]
         blocks.append(Table.of_texts(("likely cause", "what was seen"), named, "What may differ"))
+    return blocks
+
+
+def _page(report: DriftReport, blocks: Sequence[Block]) -> Page:
     return Page(
         title=f"Drift: {report.baseline.facts.name}",
         lines=tuple(_lines(report)),
