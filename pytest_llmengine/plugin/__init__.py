@@ -14,6 +14,7 @@ import pytest
 
 from pytest_llmengine.plugin import hooks, markers, reporting, run
 from pytest_llmengine.plugin.cassette_outcomes import fail_on_unhandled, note_outcome
+from pytest_llmengine.plugin.drift import DriftChecker, attach_drift
 from pytest_llmengine.plugin.extensions import recording_config_of_test
 from pytest_llmengine.plugin.markers import CHECK, KIND, NAME
 from pytest_llmengine.plugin.mock_outcomes import (
@@ -125,6 +126,7 @@ def pytest_runtest_makereport(
     """Add the verdict and the played cassettes to a test's report, and remove keys from it."""
     report = yield
     reporting.attach(item, report)
+    attach_drift(item, report)
     note_outcome(item, report)
     reporting.attach_sources(report, run.new_sources(item))
     reporting.scrub_report(report)
@@ -210,6 +212,12 @@ def llmengine_parity(request: pytest.FixtureRequest, llmengine_use: EngineOpener
 
     engine = run.settings(request.config).engines[0]
     return Comparer(request.config, llmengine_use, engine)
+
+
+@pytest.fixture
+def drift_baseline(request: pytest.FixtureRequest, llmengine_name: str) -> DriftChecker:
+    """Fails the test unless the engine still answers as it did: ``drift_baseline("FILE")``."""
+    return DriftChecker(request.node, run.pool(request.config), llmengine_name)
 
 
 @pytest.fixture

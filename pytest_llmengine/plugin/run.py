@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmengine.plugin.drift import DriftSummary
 from pytest_llmengine.plugin.extensions import (
     begin_extensions,
     end_extensions,
@@ -70,6 +71,7 @@ def begin(config: pytest.Config) -> None:
     config.pluginmanager.register(Verdicts(report), "llmengine-verdicts")
     config.pluginmanager.register(Recordings(config), "llmengine-recordings")
     config.pluginmanager.register(Comparisons(), "llmengine-comparisons")
+    config.pluginmanager.register(DriftSummary(), "llmengine-drift")
     config.pluginmanager.register(Sources(config), "llmengine-sources")
     if report is not None:
         _check_report(report)
