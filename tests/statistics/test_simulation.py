@@ -10,13 +10,19 @@ from pathlib import Path
 PROGRAM = Path(__file__).parents[2] / "benchmarks" / "drift_simulation.py"
 
 
-def test_the_simulation() -> None:
+def test_the_simulation(tmp_path: Path) -> None:
     """It ends with an error if a test has too many false alarms; a large change is always found."""
-    command = [sys.executable, PROGRAM, "--years", "1", "--looks", "6", "--shifts", "0.05"]
+    chart = tmp_path / "simulation.svg"
+    options = ["--years", "2", "--looks", "6", "--shifts", "0.05", "--svg", chart]
+    command = [sys.executable, PROGRAM, *options, "--noise", "heavy-tailed", "drifting load"]
     run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (run.returncode, run.stderr) == (0, "")
-    assert re.findall(r"^(?:nights|rounds).* (\d) of 1$", run.stdout, re.MULTILINE) == ["0"] * 9
-    assert re.findall(r"^(?:nights|rounds).*, .* (\d) +\d", run.stdout, re.MULTILINE) == ["1"] * 9
-    assert re.findall(r"^logprobs, .* (\d)$", run.stdout, re.MULTILINE) == ["6"] * 6
+    quiet, changed, once = run.stdout.strip().split("\n\n")
+    assert re.findall(r"^(?:\d+ s|nights|rounds).* (\d+)$", quiet, re.MULTILINE) == ["0"] * 18
+    found = re.findall(r"^(?:\d+ s|nights|rounds).*logprobs, .* 2 \(\d", changed, re.MULTILINE)
+    assert len(found) == 8
+    assert re.findall(r"^rounds.*, logprobs, .* (\d) +(\d)", once, re.MULTILINE) == [("0", "6")] * 3
     # Units that are not exchangeable raise false alarms, so the simulation is able to show them.
-    assert "* logprobs, rounds at once, correlated           6     6" in run.stdout
+    assert re.search(r"^\* nights, logprobs, drifting load +2$", quiet, re.MULTILINE)
+    assert re.search(r"^\* rounds at once, logprobs, drifting load +6 ", once, re.MULTILINE)
+    assert chart.read_text(encoding="utf-8").count("<polyline") == 7
