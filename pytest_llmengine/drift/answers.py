@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from llmengine.types.errors import LLMEngineError
+from pytest_llmengine.drift.token_scores import AnswerScore  # noqa: TC001 - pydantic reads it
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +66,8 @@ class RoundKind(StrEnum):
     """Some tokens, at temperature 0: for penalties and truncation, which one token cannot show."""
     SAMPLED = "sampled"
     """Some tokens, sampled under a shared seed."""
+    SCORED = "scored"
+    """Some tokens, sampled under a seed of each round, and judged by a reference."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +89,8 @@ class DriftAnswer:
     ``prompt`` is the position of the prompt among all prompts. ``text`` includes reasoning.
     ``tokens`` are the texts of the generated tokens and ``logprobs`` their log-probabilities, None
     if the server shows none. ``top`` has the likeliest first tokens with their log-probabilities.
-    ``token_ids`` is None if the server shows no ids. ``repeated`` is true if the answer's id is
+    ``token_ids`` is None if the server shows no ids. ``score`` is what a reference with the same
+    weights says about them. ``repeated`` is true if the answer's id is
     the id of an earlier answer.
     """
 
@@ -101,6 +105,7 @@ class DriftAnswer:
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    score: AnswerScore | None = None
     repeated: bool = False
     error: str | None = None
 
@@ -109,7 +114,8 @@ class DriftAnswer:
 class DriftRound:
     """One pass over all prompts of one kind: one answer per prompt, in the order of the prompts.
 
-    ``load`` is the number of requests in flight, ``time`` the start in ISO 8601 (UTC).
+    ``load`` is the number of requests in flight, ``time`` the start in ISO 8601 (UTC). ``seed``
+    is that of all requests of the round, None if it is the probe's.
     """
 
     __pydantic_config__ = STRICT
@@ -117,6 +123,7 @@ class DriftRound:
     kind: RoundKind = RoundKind.FIRST
     load: int
     time: str
+    seed: int | None = None
     answers: tuple[DriftAnswer, ...]
 
 

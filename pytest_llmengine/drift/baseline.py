@@ -27,10 +27,15 @@ from pytest_llmengine.drift.answers import (
 
 
 class DriftTier(StrEnum):
-    """What a check compares: log-probabilities and text, or text only."""
+    """What a check compares.
+
+    These are log-probabilities and text, text only, or sampled tokens with those of a reference
+    that has the same weights.
+    """
 
     LOGPROBS = "logprobs"
     TEXT = "text"
+    WEIGHTS = "weights"
 
 
 class DriftUnit(StrEnum):

@@ -12,9 +12,10 @@ from dataclasses import replace
 from math import comb
 from typing import TYPE_CHECKING
 
-from pytest_llmengine.drift.baseline import DriftUnit
+from pytest_llmengine.drift.answers import DriftError
+from pytest_llmengine.drift.baseline import DriftTier, DriftUnit
 from pytest_llmengine.drift.diagnosis import named_changes
-from pytest_llmengine.drift.evidence import evidence_of
+from pytest_llmengine.drift.evidence import EVIDENCE, evidence_of
 from pytest_llmengine.drift.findings import find
 from pytest_llmengine.drift.report import ALPHA, DriftReport, DriftVerdict, EvidenceRow
 from pytest_llmengine.drift.smallest_change import CheckSize, smallest_change
@@ -22,7 +23,7 @@ from pytest_llmengine.statistics import holm
 from pytest_llmengine.statistics.two_sample import DRAWS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_llmengine.drift.answers import DriftSession, RoundKind
     from pytest_llmengine.drift.baseline import Baseline, DriftFacts
@@ -46,6 +47,11 @@ def judge(
 
     Without ``power``, it does not say what would have been seen, which can take seconds.
     """
+    if baseline.probe.tier is DriftTier.WEIGHTS and not _is_scored(candidate):
+        raise DriftError(
+            "the answers of tier weights must be judged by a reference; `llmengine drift check` "
+            "does so"
+        )
     findings = find(baseline, candidate, facts)
     rows = _rows(baseline, candidate, alpha, power=power)
     verdict, reason = _verdict(findings, rows, candidate, alpha)
@@ -63,6 +69,10 @@ def judge(
         findings=tuple(findings),
         named=tuple(named),
     )
+
+
+def _is_scored(sessions: Sequence[DriftSession]) -> bool:
+    return all(answer.score for session in sessions for answer in session.answers)
 
 
 def refusal(
@@ -153,7 +163,7 @@ def _row(
     if not theirs:
         return replace(row, note="not asked")
     if not evidence.is_shown(candidate):
-        return replace(row, note="no longer shown")
+        return replace(row, note=evidence.if_missing or "no longer shown")
     if not _reaches(row.units, level):
         return replace(row, note="too few to show a change")
     p_value, distance = evidence.test(ours, theirs)
@@ -167,7 +177,7 @@ def _row(
 
 def _verdict(
     findings: Sequence[DriftFinding],
-    rows: Iterable[EvidenceRow],
+    rows: Sequence[EvidenceRow],
     candidate: Sequence[DriftSession],
     alpha: float,
 ) -> tuple[DriftVerdict, str]:
@@ -181,6 +191,9 @@ def _verdict(
         return DriftVerdict.UNKNOWN, error
     if not tested:
         return DriftVerdict.UNKNOWN, "no kind of evidence could be compared"
+    excused = {evidence.if_missing for evidence in EVIDENCE if evidence.if_missing}
+    if missing := next((row for row in rows if row.note in excused), None):
+        return DriftVerdict.UNKNOWN, f"{missing.evidence} could not be compared: {missing.note}"
     least = min(row.adjusted for row in tested if row.adjusted is not None)
     within = [f"; {row.evidence} {_WITHIN}" for row in tested if row.note == _WITHIN]
     reason = f"no evidence of a change (smallest adjusted p {least:.2g})"

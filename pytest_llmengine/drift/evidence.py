@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import fsum
 from typing import TYPE_CHECKING, Any
 
 from pytest_llmengine.drift.answers import RoundKind
@@ -47,13 +48,15 @@ class Evidence:
     """One kind of evidence.
 
     ``kind`` says which rounds it is about. ``of_answer`` reads its value from an answer; None means
-    that the server does not show it.
+    that the server does not show it. ``if_missing`` says why a server that has not changed may not
+    show it although the baseline does; it is "" if there is no reason.
     """
 
     name: str
     of_answer: Callable[[DriftAnswer], Any]
     distance: Callable[[Features, Features], float] = value_distance
     kind: RoundKind = RoundKind.FIRST
+    if_missing: str = ""
 
     @property
     def is_numeric(self) -> bool:
@@ -84,7 +87,9 @@ class Evidence:
         """
         given = baseline.tolerance or 0.0
         sessions = [features for s in baseline.sessions if (features := self.features(s))]
-        if baseline.unit is DriftUnit.SESSION or len(sessions) < 2:  # noqa: PLR2004 - a pair
+        # The sessions of a reference are one process at one time.
+        has_pair = len(sessions) > 1 and self.kind is not RoundKind.SCORED
+        if baseline.unit is DriftUnit.SESSION or not has_pair:
             return given
         furthest = Reference(sessions, self.distance).tolerance / TOLERANCE
         return max(given, FURTHER * furthest)
@@ -116,6 +121,23 @@ def _logprobs(one: Features, other: Features) -> float:
     return logprob_distance([top or {} for top in one], [top or {} for top in other])
 
 
+def _margin(answer: DriftAnswer) -> float | None:
+    return None if answer.score is None else answer.score.margin
+
+
+def _surprise(answer: DriftAnswer) -> float | None:
+    return None if answer.score is None else answer.score.surprise
+
+
+def _tokens(answer: DriftAnswer) -> int | None:
+    return None if answer.score is None else answer.score.tokens
+
+
+def _total_difference(one: Features, other: Features) -> float:
+    """The difference of two sums, for values that a change moves in one direction."""
+    return abs(fsum(x or 0 for x in one) - fsum(x or 0 for x in other))
+
+
 EVIDENCE = (
     Evidence("log-probabilities", lambda answer: answer.top, _logprobs),
     Evidence("text", lambda answer: answer.text),
@@ -127,6 +149,15 @@ EVIDENCE = (
     Evidence("long finish reason", lambda answer: answer.finish_reason, kind=RoundKind.LONG),
     Evidence("long usage", _usage, kind=RoundKind.LONG),
     Evidence("sampled text", lambda answer: answer.text, kind=RoundKind.SAMPLED),
+    Evidence(
+        "margins",
+        _margin,
+        _total_difference,
+        RoundKind.SCORED,
+        if_missing="the server does not sample with the noise of the reference",
+    ),
+    Evidence("likelihood", _surprise, _total_difference, RoundKind.SCORED),
+    Evidence("number of tokens", _tokens, kind=RoundKind.SCORED),
 )
 """All kinds of evidence; each is tested on its own, with one false-alarm rate for all."""
 

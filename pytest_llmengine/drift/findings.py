@@ -169,6 +169,8 @@ def _no_longer_shown(
     baseline: Baseline, candidate: Sequence[DriftSession]
 ) -> Iterator[DriftFinding]:
     for evidence in EVIDENCE:
+        if evidence.if_missing:
+            continue
         has_rounds = any(session.of_kind(evidence.kind) for session in candidate)
         if has_rounds and evidence.is_shown(baseline.sessions) > evidence.is_shown(candidate):
             yield DriftFinding(

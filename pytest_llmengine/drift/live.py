@@ -53,7 +53,8 @@ _LONGER_ROUNDS = 4  # of a check; with 20 of a baseline they suffice for ten kin
 def checked_rounds(rounds: int) -> dict[RoundKind, int]:
     """How many rounds of each kind a session of a check has, if it has so many over one token."""
     longer = min(rounds, _LONGER_ROUNDS)
-    return {RoundKind.FIRST: rounds, RoundKind.LONG: longer, RoundKind.SAMPLED: longer}
+    shorter = {RoundKind.LONG: longer, RoundKind.SAMPLED: longer}
+    return {RoundKind.FIRST: rounds, **shorter, RoundKind.SCORED: rounds}
 
 
 RECORD_EFFORT = Effort(4, dict.fromkeys(RoundKind, 5))

@@ -42,6 +42,9 @@ SAMPLING: dict[str, int | float] = {
 TOP = 20
 """How many of the likeliest first tokens are asked for."""
 
+SEEDS = 2**31
+"""Seeds of rounds are drawn below this."""
+
 _DIGITS = 5  # of a log-probability; smaller differences count as none
 _LOWEST = -9999.0  # what vLLM writes for a probability of 0; JSON has no infinity
 _RETURN_TOKEN_IDS = frozenset({"vllm_api"})  # whose server returns token ids on request
@@ -104,13 +107,14 @@ class Meter:
     def _round(self, kind: RoundKind) -> DriftRound:
         """One round; if an answer failed, the round that was asked once more."""
         prompts, load = self.probe.of_kind(kind), self.chance.choice(self.probe.loads)
+        seed = {"seed": self.chance.randrange(SEEDS)} if kind is RoundKind.SCORED else {}
         for _ in range(2):
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            answers = self.ask(list(prompts.values()), load)
+            answers = self.ask(list(prompts.values()), load, **seed)
             if all(answer.error is None for answer in answers):
                 break
         numbered = (replace(answer, prompt=n) for n, answer in zip(prompts, answers, strict=True))
-        return DriftRound(kind=kind, load=load, time=now, answers=tuple(numbered))
+        return DriftRound(kind=kind, load=load, time=now, answers=tuple(numbered), **seed)
 
     def ask(self, prompts: Sequence[DriftPrompt], load: int, **values: Any) -> list[DriftAnswer]:
         """One answer per prompt; they are sent in random order, so many at a time.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _WHAT = {
     DriftTier.LOGPROBS: "log-probabilities and text",
     DriftTier.TEXT: "text only",
+    DriftTier.WEIGHTS: "sampled tokens, judged by a reference with the same weights",
 }
 _GOOD = {DriftVerdict.SAME: True, DriftVerdict.CHANGED: False, DriftVerdict.UNKNOWN: None}
 
@@ -77,13 +78,16 @@ def baseline_lines(baseline: Baseline, note: str) -> Iterator[str]:
     probe, sessions = baseline.probe, baseline.sessions
     yield baseline.describe()
     yield f"tier {probe.tier}: {_WHAT[probe.tier]}"
-    yield f"{len(probe.of_kind(RoundKind.FIRST))} prompts of one token: {note}"
+    if probe.tier is DriftTier.WEIGHTS:
+        tokens = probe.prompts[0].max_tokens
+        yield f"{len(probe.prompts)} prompts, {tokens} tokens sampled under a seed of each round"
+    else:
+        yield f"{len(probe.of_kind(RoundKind.FIRST))} prompts of one token: {note}"
+        requests = baseline.search_requests + sum(session.requests for session in sessions)
+        chosen = baseline.search_requests
+        yield f"cost {requests} requests, {chosen} of them for the choice of prompts"
     if unsent := [name for name in SAMPLING if name not in probe.sampling]:
         yield f"the protocol has no field for {', '.join(unsent)}"
-    requests = baseline.search_requests + sum(session.requests for session in sessions)
-    yield (
-        f"cost {requests} requests, {baseline.search_requests} of them for the choice of prompts"
-    )
     if baseline.self_test is None:
         yield "the sessions were not compared, since that takes two sessions of two rounds"
     else:

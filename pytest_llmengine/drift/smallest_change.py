@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
+from pytest_llmengine.drift.answers import RoundKind
 from pytest_llmengine.statistics import fewest_changed, smallest_rate
 from pytest_llmengine.statistics.two_sample import ROUNDING
 
@@ -48,7 +49,9 @@ def smallest_change(evidence: Evidence, baseline: Sequence[Unit], check: CheckSi
     """
     varies = any(evidence.unit_distance(baseline[0], unit) for unit in baseline)
     is_exact = not varies and not check.tolerance
-    if evidence.is_numeric:
+    # Scored answers are sampled, so a change does not reach the same ones in each round.
+    is_sampled = evidence.kind is RoundKind.SCORED
+    if evidence.is_numeric and not (is_exact and is_sampled):
         size = ROUNDING if is_exact else _simulated(evidence, baseline, check, _shifted)
         return f"{size:.2g} nats" if size else _NOTHING
     if not is_exact:
@@ -60,7 +63,8 @@ def smallest_change(evidence: Evidence, baseline: Sequence[Unit], check: CheckSi
         return _NOTHING
     # A unit has changed if any of its values has.
     values = check.prompts * len(baseline[0])
-    return f"1 prompt, or {1 - (1 - rate) ** (1 / values):.0%} at random"
+    share = f"{1 - (1 - rate) ** (1 / values):.0%} at random"
+    return share if is_sampled else f"1 prompt, or {share}"
 
 
 def _simulated(
@@ -94,10 +98,15 @@ def _simulated(
 
 
 def _shifted(features: Features, size: float, _chance: random.Random) -> Features:
-    """Log-probabilities that are higher or lower by this size, always the same tokens."""
+    """Log-probabilities that are higher or lower by this size, always the same tokens.
+
+    Values that are numbers are all higher.
+    """
     return [
-        top and {token: value + _sign(prompt, token) * size for token, value in top.items()}
-        for prompt, top in enumerate(features)
+        feature + size
+        if isinstance(feature, float)
+        else feature and {t: value + _sign(prompt, t) * size for t, value in feature.items()}
+        for prompt, feature in enumerate(features)
     ]
 
 
