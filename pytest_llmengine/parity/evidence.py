@@ -45,7 +45,7 @@ class Sizes:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class ParityEvidence:
     """One kind of evidence: the distances between all answers to each prompt that shows it.
 
     ``distances`` has a matrix by the place of the prompt; the first ``own`` answers are those of
@@ -108,7 +108,7 @@ class Evidence:
         values = [rows[i][j] for i, j in combinations(range(own), 2)]
         return sum(values) / len(values) if values else None
 
-    def without(self, places: Collection[int]) -> Evidence:
+    def without(self, places: Collection[int]) -> ParityEvidence:
         """The evidence of all other prompts."""
         left = {place: rows for place, rows in self.distances.items() if place not in places}
         return replace(self, distances=left, groups=_groups(self.groups, left))
@@ -119,7 +119,7 @@ def _groups(groups: Mapping[int, Sequence[int]], kept: Collection[int]) -> dict[
     return {group: places for group, places in found.items() if places}
 
 
-def evidence_of(baseline: Side, candidate: Side) -> tuple[Evidence, ...]:
+def evidence_of(baseline: Side, candidate: Side) -> tuple[ParityEvidence, ...]:
     """All kinds of evidence about two sides with the same prompts in the same order.
 
     The candidate's last passes are left out if it has as many as the baseline or more. With equal
@@ -143,10 +143,10 @@ def evidence_of(baseline: Side, candidate: Side) -> tuple[Evidence, ...]:
     pooled = {p: (*baseline.answers_to(p), *candidate.answers_to(p)) for p in places}
     complete = {p: answers for p, answers in pooled.items() if all(a.ok for a in answers)}
 
-    def of(name: str, distances: Mapping[int, Matrix | None]) -> Evidence:
+    def of(name: str, distances: Mapping[int, Matrix | None]) -> ParityEvidence:
         known = {place: rows for place, rows in distances.items() if rows is not None}
         sizes = Sizes(passes, counted, candidate.passes)
-        return Evidence(name, known, own, _groups(groups, known), sizes)
+        return ParityEvidence(name, known, own, _groups(groups, known), sizes)
 
     return (
         of("answered", {place: _unequal(_answered(a)) for place, a in pooled.items()}),

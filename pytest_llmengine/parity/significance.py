@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Mapping, Sequence
 
-    from pytest_llmengine.parity.evidence import Evidence
+    from pytest_llmengine.parity.evidence import ParityEvidence
 
 ALPHA = 0.01
 """The false-alarm rate of a run, unless the user gives another one."""
@@ -88,7 +88,7 @@ class DecisionRule:
     draws: int = DRAWS
 
 
-def tests_of(rows: Sequence[Evidence], rule: DecisionRule) -> dict[str, RowTest]:
+def tests_of(rows: Sequence[ParityEvidence], rule: DecisionRule) -> dict[str, RowTest]:
     """The test of each row that was measured, by its name."""
     measured = {row.name: row for row in rows if row.of}
     p_values = {name: p_value(row, rule) for name, row in measured.items()}
@@ -108,7 +108,7 @@ def tests_of(rows: Sequence[Evidence], rule: DecisionRule) -> dict[str, RowTest]
 
 
 def adjusted_p_values(
-    rows: Mapping[str, Evidence], p_values: Mapping[str, float]
+    rows: Mapping[str, ParityEvidence], p_values: Mapping[str, float]
 ) -> dict[str, float]:
     """The p-values after the correction for all rows.
 
@@ -119,7 +119,7 @@ def adjusted_p_values(
     return {**dict.fromkeys(rows, 1.0), **holm(varied)}
 
 
-def _alone(row: Evidence, rule: DecisionRule, family: int) -> float:
+def _alone(row: ParityEvidence, rule: DecisionRule, family: int) -> float:
     """The rate of a row's test of all groups, in the worst case.
 
     The rate is that of the run divided by the rows that vary, of which this would be one if it
@@ -129,12 +129,12 @@ def _alone(row: Evidence, rule: DecisionRule, family: int) -> float:
     return alpha / 2 if rule.repeats else alpha
 
 
-def is_varied(row: Evidence) -> bool:
+def is_varied(row: ParityEvidence) -> bool:
     """Whether any two answers to a prompt differ."""
     return any(any(map(any, rows)) for rows in row.distances.values())
 
 
-def p_value(row: Evidence, rule: DecisionRule) -> float:
+def p_value(row: ParityEvidence, rule: DecisionRule) -> float:
     """The p-value of a row before the correction for the other rows."""
     strata = list(row.strata().values())
     p = permutation_test(_units(strata, rule.unit), draws=rule.draws).p_value
@@ -166,14 +166,14 @@ def merged(strata: Sequence[Stratum]) -> Stratum:
     return Stratum(sums, strata[0].baseline)
 
 
-def is_blind(row: Evidence, rule: DecisionRule) -> bool:
+def is_blind(row: ParityEvidence, rule: DecisionRule) -> bool:
     """Whether the row could not be rejected even if the candidate differed in every group."""
     units = _units(list(row.strata().values()), rule.unit) if row.of else ()
     lowest = prod(1.0 if one.units == _TWO else 1 / one.arrangements for one in units)
     return lowest > rule.alpha and not (rule.repeats and row.repeated())
 
 
-def tolerated(row: Evidence, margin: float) -> Evidence:
+def tolerated(row: ParityEvidence, margin: float) -> ParityEvidence:
     """The row without as many prompts as may differ: those in which the candidate is furthest.
 
     If the others differ more than by chance, so do more prompts than the margin allows.
@@ -182,7 +182,7 @@ def tolerated(row: Evidence, margin: float) -> Evidence:
     return row.without(furthest[: int(margin * row.of + _ROUNDING)])
 
 
-def dependence(rows: Sequence[Evidence]) -> float:
+def dependence(rows: Sequence[ParityEvidence]) -> float:
     """The p-value of the hypothesis that the baseline's answers to its groups are independent.
 
     Each kind of evidence counts with the share of its distances, so that all have the same weight.
@@ -204,7 +204,7 @@ def _ordered(
     return [[distances[i][j] for j in order] for i in order]
 
 
-def differs_each_time(row: Evidence) -> set[int]:
+def differs_each_time(row: ParityEvidence) -> set[int]:
     """The groups in which no arrangement has the sides as far apart as the observed one."""
     return {
         group
@@ -214,7 +214,7 @@ def differs_each_time(row: Evidence) -> set[int]:
     }
 
 
-def repeats_needed(rows: Sequence[Evidence], alpha: float, most: int) -> int | None:
+def repeats_needed(rows: Sequence[ParityEvidence], alpha: float, most: int) -> int | None:
     """How often a group must be sent again so that one that always differs is found.
 
     None if more than ``most`` times would not be enough.
@@ -226,7 +226,7 @@ def repeats_needed(rows: Sequence[Evidence], alpha: float, most: int) -> int | N
     )
 
 
-def smallest_seen(row: Evidence, rule: DecisionRule, alpha: float) -> float | None:
+def smallest_seen(row: ParityEvidence, rule: DecisionRule, alpha: float) -> float | None:
     """The smallest change of a row that is found with 95% power by the test of all groups."""
     strata = _units(list(row.strata().values()), rule.unit)
     sizes = [len(places) for places in row.groups.values()]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.parity.answers import ParityAnswer
     from pytest_llmengine.parity.causes import Cause
     from pytest_llmengine.parity.contradictions import Contradiction
-    from pytest_llmengine.parity.evidence import Evidence
+    from pytest_llmengine.parity.evidence import ParityEvidence
     from pytest_llmengine.parity.live import Throughput
     from pytest_llmengine.parity.prompts import ParityPrompt
     from pytest_llmengine.parity.side import Side
@@ -106,7 +106,7 @@ class Criterion:
         return f"{self.name}: {self.measured()}, p = {self.adjusted:.2g}"
 
 
-def criterion_of(row: Evidence, test: RowTest | None) -> Criterion:
+def criterion_of(row: ParityEvidence, test: RowTest | None) -> Criterion:
     """The row of the verdict for a kind of evidence; the test is None if there is none."""
     if test is None:
         return Criterion(name=row.name, is_share=row.is_share)
