@@ -13,6 +13,7 @@ from statistics import StatisticsError, correlation, linear_regression, mean
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.drift.answers import RoundKind
+from pytest_llmengine.drift.baseline import DriftTier
 from pytest_llmengine.drift.evidence import EVIDENCE
 from pytest_llmengine.drift.report import NamedChange
 from pytest_llmengine.statistics.two_sample import ROUNDING
@@ -166,6 +167,11 @@ def _cut(sides: _Sides) -> str:
 
 
 def _penalty(sides: _Sides) -> str:
+    """A penalty changes no first token, while other weights change its log-probability."""
+    return _longer_only(sides) if sides.baseline.probe.tier is DriftTier.LOGPROBS else ""
+
+
+def _longer_only(sides: _Sides) -> str:
     if not _only(sides, RoundKind.LONG):
         return ""
     return "longer answers at temperature 0 differ, and first tokens do not"
@@ -209,6 +215,7 @@ _CERTAIN: dict[str, Callable[[_Sides], str]] = {
 # What is likely if none of these is seen; only the first one is named.
 _OTHERS: dict[str, Callable[[_Sides], str]] = {
     "penalty": _penalty,
+    "penalty, weights or kernels": _longer_only,
     "seed or sampling method": _seed,
     "weights, quantisation or kernels": _difference,
 }

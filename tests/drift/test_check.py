@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmengine.drift import DriftUnit, DriftVerdict, RoundKind, judge
+from pytest_llmengine.drift import DriftTier, DriftUnit, DriftVerdict, RoundKind, judge
 from pytest_llmengine.drift.check import refusal
 from pytest_llmengine.drift.self_test import self_test, unit_of
 
@@ -264,3 +264,13 @@ def test_the_likely_cause_is_named(
     assert report.verdict is CHANGED
     assert [change.name for change in report.named] == [cause]
     assert report.named[0].seen
+
+
+def test_text_alone_does_not_tell_a_penalty_from_other_weights(
+    quiet: Baseline, make_session: Callable[..., Any], edit: Callable[..., Any]
+) -> None:
+    """Log-probabilities of the first token would."""
+    by_text = replace(quiet, probe=replace(quiet.probe, tier=DriftTier.TEXT))
+    report = judge(by_text, [make_session(edit=edit(**CAUSES["penalty"]))])
+
+    assert [change.name for change in report.named] == ["penalty, weights or kernels"]
