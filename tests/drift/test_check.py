@@ -65,6 +65,24 @@ def test_each_kind_of_evidence_counts_alone(
         assert row(report, name).p_value < 1e-4
 
 
+def test_rows_that_differ_share_the_false_alarm_rate(
+    quiet: Baseline, make_session: Callable[..., Any], edit: Callable[..., Any]
+) -> None:
+    """A p-value that is significant alone is not if another row differs as well."""
+
+    def in_four_rounds(**fields: Any) -> DriftReport:
+        some = make_session({RoundKind.FIRST: 4}, edit(**fields, only=lambda a: a.prompt == 2))
+        others = make_session({RoundKind.FIRST: 6})
+        return judge(quiet, [replace(others, rounds=some.rounds + others.rounds)], power=False)
+
+    one = in_four_rounds(finish_reason="stop")
+    two = in_four_rounds(finish_reason="stop", prompt_tokens=9)
+
+    assert row(one, "finish reason").p_value == row(two, "finish reason").p_value
+    assert 0.005 < row(two, "usage").p_value < 0.01
+    assert (one.verdict, two.verdict) == (CHANGED, SAME)
+
+
 def test_false_alarms_are_as_rare_as_promised(
     make_session: Callable[..., Any], make_baseline: Callable[..., Any]
 ) -> None:
