@@ -54,6 +54,8 @@ def test_a_server_that_stays_the_same(
     assert report.reason.startswith("no evidence of a change in 30 looks: the largest e-value is 1")
     assert {row.looks_to_alarm for row in report.rows} <= {2, 3, 4}
     assert {row.smallest_change for row in report.rows} == {0.0}
+    assert len(report.rows) > 1
+    assert report.limit == len(report.rows) / ALPHA  # for any of them ever to alarm
 
 
 @pytest.mark.parametrize("quiet", [0, 30])
