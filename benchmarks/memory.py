@@ -19,12 +19,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Callable, Iterator
 
 HERE = Path(__file__).parent
 LIMIT_S = 3600
@@ -159,17 +159,12 @@ def _engine(url: str, concurrency: int = 64) -> Any:
 def _canned() -> Callable[[], Any]:
     from minimal_server import BODY
 
-    from llmengine.transport.base import HTTPReply, HTTPStream
+    from llmengine.transport.base import HTTPReply
 
     class Canned:
         async def fetch(self, _: object) -> HTTPReply:
             await asyncio.sleep(0)
             return HTTPReply(200, JSON, BODY)
-
-        @asynccontextmanager
-        async def stream(self, _: object) -> AsyncIterator[HTTPStream]:
-            raise NotImplementedError
-            yield
 
         async def aclose(self) -> None:
             pass

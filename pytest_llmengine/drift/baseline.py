@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path  # noqa: TC003 - pydantic reads the annotations
 from typing import Any
 
-from llmengine.config.documents import check_values, load_json, read_bytes, read_text, unzip
+from llmengine.config.documents import read_json_lines
 from pytest_llmengine.drift.answers import (
     STRICT,
     DriftError,
@@ -156,9 +156,7 @@ def load(path: Path) -> Baseline:
     Raises DriftError if the file does not exist, is not a baseline, or has another version.
     """
     try:
-        text = unzip(read_bytes(path)) if path.suffix == ".gz" else read_text(path)
-        check_values(text)
-        head, *rows = [load_json(line) for line in text.splitlines()]
+        head, *rows = read_json_lines(path)
     except OSError as error:
         raise DriftError(f"baseline {path}: {error.strerror or error}") from error
     except ValueError as error:

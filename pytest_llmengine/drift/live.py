@@ -22,6 +22,8 @@ from pytest_llmengine.drift.self_test import self_test, unit_of
 from pytest_llmengine.version import tool_version
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.drift.answers import DriftSession
     from pytest_llmengine.drift.baseline import Probe
@@ -119,6 +121,17 @@ def record(  # noqa: PLR0913 - the choices of the user
     sessions = meter.sessions(effort.sessions, effort.rounds, effort.spread)
     if error := sessions[-1].error:
         raise DriftError(f"the baseline was not recorded: {error}")
+    return baseline_of(facts, probe, sessions, tolerance, search_requests)
+
+
+def baseline_of(
+    facts: DriftFacts,
+    probe: Probe,
+    sessions: Sequence[DriftSession],
+    tolerance: float | None = None,
+    search_requests: int = 0,
+) -> Baseline:
+    """The baseline of measured sessions, with the result of their self-test."""
     p_value = self_test(sessions)
     return Baseline(
         facts=facts,

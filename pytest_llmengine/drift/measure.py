@@ -16,6 +16,7 @@ from llmengine.types.secrets import scrub
 from pytest_llmengine.containers.docker import silent
 from pytest_llmengine.drift.answers import DriftAnswer, DriftRound, DriftSession, RoundKind
 from pytest_llmengine.drift.baseline import DriftTier
+from pytest_llmengine.targets.pinned import PINNED
 
 if TYPE_CHECKING:
     import random
@@ -28,16 +29,8 @@ if TYPE_CHECKING:
     from pytest_llmengine.drift.answers import DriftPrompt
     from pytest_llmengine.drift.baseline import Probe
 
-SAMPLING: dict[str, int | float] = {
-    "top_p": 1.0,
-    "top_k": 0,
-    "min_p": 0.0,
-    "repetition_penalty": 1.0,
-    "presence_penalty": 0.0,
-    "frequency_penalty": 0.0,
-    "seed": 0,
-}
-"""The sampling values of every request, without any filter or penalty."""
+SAMPLING = {name: value for name, value in PINNED.items() if name != "temperature"}
+"""The sampling values that all prompts share; each prompt has its own temperature."""
 
 TOP = 20
 """How many of the likeliest first tokens are asked for."""

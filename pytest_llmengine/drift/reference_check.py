@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.containers.docker import silent
 from pytest_llmengine.drift.answers import DriftError, RoundKind
-from pytest_llmengine.drift.baseline import Baseline
 from pytest_llmengine.drift.check import judge, refusal
-from pytest_llmengine.drift.live import CHECK_EFFORT, RECORD_EFFORT, facts_of, measure
+from pytest_llmengine.drift.live import (
+    CHECK_EFFORT,
+    RECORD_EFFORT,
+    baseline_of,
+    facts_of,
+    measure,
+)
 from pytest_llmengine.drift.report import ALPHA
-from pytest_llmengine.drift.self_test import self_test, unit_of
 from pytest_llmengine.drift.weights import WeightsMeter, weights_probe
-from pytest_llmengine.version import tool_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_llmengine.containers.docker import OnProgress
+    from pytest_llmengine.drift.baseline import Baseline
     from pytest_llmengine.drift.live import Effort
     from pytest_llmengine.drift.report import DriftReport
     from pytest_llmengine.drift.weights import TokenJudge
@@ -59,17 +62,7 @@ def record_reference(
     meter = WeightsMeter(reference, weights_probe(), on_progress)
     chance, rounds = effort.chance, effort.rounds[RoundKind.SCORED]
     sessions = [meter.session(rounds, chance) for _ in range(effort.sessions)]
-    p_value = self_test(sessions)
-    return Baseline(
-        facts=facts_of(session),
-        probe=meter.probe,
-        sessions=tuple(sessions),
-        unit=unit_of(p_value),
-        self_test=p_value,
-        tolerance=tolerance,
-        date=datetime.now(UTC).date().isoformat(),
-        tool_version=tool_version(),
-    )
+    return baseline_of(facts_of(session), meter.probe, sessions, tolerance)
 
 
 def check_by_reference(  # noqa: PLR0913 - the choices of the user

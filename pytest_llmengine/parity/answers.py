@@ -1,9 +1,4 @@
-"""The answers of one side: requests with pinned sampling values, and answers as plain values.
-
-A server takes values that a request leaves out from the model's generation_config.json, and two
-servers of one model may do so differently. So every value that influences the next token is sent
-with every request.
-"""
+"""The answers of one side: requests with pinned sampling values, and answers as plain values."""
 
 from __future__ import annotations
 
@@ -18,6 +13,7 @@ from llmengine.types.request import Capability
 from llmengine.types.sampling import SamplingParams
 from llmengine.types.secrets import scrub
 from pytest_llmengine.contract.jobs import at_once
+from pytest_llmengine.targets.pinned import PINNED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -105,18 +101,6 @@ class ParityAnswer:
 def _token(text: str, logprob: float, top: list[list[Any]]) -> Token:
     return Token(text, logprob, tuple((other, value) for other, value in top))
 
-
-PINNED: dict[str, Any] = {
-    "temperature": 0.0,
-    "top_p": 1.0,
-    "top_k": 0,
-    "min_p": 0.0,
-    "repetition_penalty": 1.0,
-    "presence_penalty": 0.0,
-    "frequency_penalty": 0.0,
-    "seed": 0,
-}
-"""The sampling values of every request: greedy, without any filter or penalty."""
 
 TOP = 5
 """How many alternatives are requested per token."""

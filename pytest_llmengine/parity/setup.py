@@ -14,9 +14,9 @@ import httpx
 from llmengine.types.errors import InvalidRequestError
 from llmengine.types.request import ChatRequest
 from llmengine.types.sampling import SamplingParams
-from pytest_llmengine.parity.answers import PINNED
 from pytest_llmengine.parity.prompts import ParityError
 from pytest_llmengine.reports.page import clipped
+from pytest_llmengine.targets.pinned import PINNED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -15,7 +15,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-from llmengine.config.documents import check_values, load_json, read_bytes, read_text, unzip
+from llmengine.config.documents import read_json_lines
 from pytest_llmengine.parity.answers import ParityAnswer
 from pytest_llmengine.parity.pairs import Pair
 from pytest_llmengine.parity.prompts import ParityError, ParityPrompt, digest_of
@@ -162,9 +162,7 @@ def load(path: Path) -> Side:
     prompts were changed after it was written.
     """
     try:
-        text = unzip(read_bytes(path)) if path.suffix == ".gz" else read_text(path)
-        check_values(text)
-        head, *rows = [load_json(line) for line in text.splitlines()]
+        head, *rows = read_json_lines(path)
     except OSError as error:
         raise ParityError(f"saved side {path}: {error.strerror or error}") from error
     except ValueError as error:

@@ -63,6 +63,16 @@ def unzip(data: bytes) -> str:
         raise DocumentError(f"not gzip: {error}") from error
 
 
+def read_json_lines(path: Path) -> list[Any]:
+    """The values of a file of JSON Lines, which is decompressed if its name ends in ``.gz``.
+
+    Raises OSError, or DocumentError if it is too large or not such a file.
+    """
+    text = unzip(read_bytes(path)) if path.suffix == ".gz" else read_text(path)
+    check_values(text)
+    return [load_json(line) for line in text.splitlines()]
+
+
 def read_zipped(archive: ZipFile, name: str) -> str:
     """The text of one file in a zip archive.
 
