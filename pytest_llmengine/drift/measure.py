@@ -40,6 +40,9 @@ SEEDS = 2**31
 
 _DIGITS = 5  # of a log-probability; smaller differences count as none
 _LOWEST = -9999.0  # what vLLM writes for a probability of 0; JSON has no infinity
+Kinds = tuple[RoundKind, ...]
+"""Kinds of rounds that are asked at the same time."""
+
 _RETURN_TOKEN_IDS = frozenset({"vllm_api"})  # whose server returns token ids on request
 
 
@@ -75,20 +78,19 @@ class Meter:
         return measured
 
     def session(self, rounds: Mapping[RoundKind, int], what: str = "rounds") -> DriftSession:
-        """One session: so many rounds of each kind in random order, each under a random load."""
+        """One session: so many rounds of each kind in random order, under all loads in turn."""
         before = self.requests, self.prompt_tokens, self.completion_tokens
-        kinds = [kind for kind, n in rounds.items() if self.probe.of_kind(kind) for _ in range(n)]
-        self.chance.shuffle(kinds)
+        steps = self._steps({k: n for k, n in rounds.items() if self.probe.of_kind(k)})
         measured: list[DriftRound] = []
         error = ""
-        for kind in kinds:
-            self.on_progress(what, len(measured), len(kinds))
-            one = self._round(kind)
-            error = next((answer.error for answer in one.answers if answer.error), "")
+        for done, (kinds, load) in enumerate(steps):
+            self.on_progress(what, done, len(steps))
+            asked = self._rounds(kinds, load)
+            error = next((a.error for one in asked for a in one.answers if a.error), "")
             if error:
                 error = f"a request failed, and again when its round was repeated: {error}"
                 break
-            measured.append(one)
+            measured += asked
         return DriftSession(
             rounds=tuple(measured),
             error=error,
@@ -97,17 +99,48 @@ class Meter:
             completion_tokens=self.completion_tokens - before[2],
         )
 
-    def _round(self, kind: RoundKind) -> DriftRound:
-        """One round; if an answer failed, the round that was asked once more."""
-        prompts, load = self.probe.of_kind(kind), self.chance.choice(self.probe.loads)
-        seed = {"seed": self.chance.randrange(SEEDS)} if kind is RoundKind.SCORED else {}
+    def _steps(self, rounds: Mapping[RoundKind, int]) -> list[tuple[Kinds, int]]:
+        """The kinds of rounds that are asked at the same time, and their load, in random order.
+
+        Long and sampled answers are few. They are asked together, so that there are batches also
+        of them, and the baseline shows what these do to the answers.
+        """
+        together = (RoundKind.LONG, RoundKind.SAMPLED)
+        pairs = min(rounds.get(kind, 0) for kind in together)
+        counts: dict[Kinds, int] = {together: pairs}
+        counts |= {(k,): n - pairs if k in together else n for k, n in rounds.items()}
+        steps = [(kinds, load) for kinds, n in counts.items() for load in self._loads(n)]
+        self.chance.shuffle(steps)
+        return steps
+
+    def _loads(self, count: int) -> list[int]:
+        """So many loads: each of the probe's as often as the others, and the rest at random."""
+        loads = self.probe.loads
+        whole, rest = divmod(count, len(loads))
+        return [*loads * whole, *self.chance.sample(loads, rest)]
+
+    def _rounds(self, kinds: Kinds, load: int) -> list[DriftRound]:
+        """One round of each kind; if an answer failed, those that were asked once more."""
+        prompts = [(n, prompt) for kind in kinds for n, prompt in self.probe.of_kind(kind).items()]
+        seed = {"seed": self.chance.randrange(SEEDS)} if RoundKind.SCORED in kinds else {}
         for _ in range(2):
             now = datetime.now(UTC).isoformat(timespec="seconds")
-            answers = self.ask(list(prompts.values()), load, **seed)
+            answers = self.ask([prompt for _, prompt in prompts], load, **seed)
             if all(answer.error is None for answer in answers):
                 break
-        numbered = (replace(answer, prompt=n) for n, answer in zip(prompts, answers, strict=True))
-        return DriftRound(kind=kind, load=load, time=now, answers=tuple(numbered), **seed)
+        numbered = [
+            (p.kind, replace(a, prompt=n)) for (n, p), a in zip(prompts, answers, strict=True)
+        ]
+        return [
+            DriftRound(
+                kind=kind,
+                load=load,
+                time=now,
+                answers=tuple(answer for of, answer in numbered if of is kind),
+                **seed,
+            )
+            for kind in kinds
+        ]
 
     def ask(self, prompts: Sequence[DriftPrompt], load: int, **values: Any) -> list[DriftAnswer]:
         """One answer per prompt; they are sent in random order, so many at a time.

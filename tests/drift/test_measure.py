@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,6 +57,26 @@ def test_rounds_are_in_random_order_with_pinned_values(server: MockServer) -> No
     assert [answer.prompt for answer in session.rounds[0].answers] == list(range(6))
     assert session.rounds[0].answers == session.rounds[1].answers
     assert (session.requests, session.completion_tokens, session.error) == (12, 12, "")
+
+
+def test_rounds_are_asked_under_all_loads(server: MockServer) -> None:
+    """Each load is as frequent as the others; long and sampled answers are asked together."""
+    kinds = (RoundKind.LONG, RoundKind.SAMPLED)
+    prompts = (*PROBE.prompts, *(DriftPrompt(text=kind, kind=kind) for kind in kinds))
+    meter = meter_of(server)
+    meter.probe = replace(PROBE, prompts=prompts, loads=(1, 4))
+
+    session = meter.session({RoundKind.FIRST: 4, RoundKind.LONG: 5, RoundKind.SAMPLED: 4})
+
+    counts = Counter((one.kind, one.load) for one in session.rounds)
+    assert [counts[RoundKind.FIRST, load] for load in (1, 4)] == [2, 2]
+    assert [counts[RoundKind.SAMPLED, load] for load in (1, 4)] == [2, 2]
+    assert sorted(counts[RoundKind.LONG, load] for load in (1, 4)) == [2, 3]
+    order = [one.kind for one in session.rounds]
+    assert all(
+        order[n - 1] is RoundKind.LONG for n, k in enumerate(order) if k is RoundKind.SAMPLED
+    )
+    assert [one.answers[0].prompt for one in session.of_kind(RoundKind.SAMPLED)] == [7] * 4
 
 
 def test_a_failed_round_is_asked_once_more(server: MockServer) -> None:
