@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from simulated_server import NOISES, TOKENS, SimulatedServer, texts
+from simulated_server import NOISES, TOKENS, SimulatedServer, loads_in_flight, texts
 
 from pytest_llmengine.drift.baseline import DriftUnit
 from pytest_llmengine.drift.self_test import unit_of
@@ -45,6 +45,7 @@ from pytest_llmengine.statistics import (
     LookHistory,
     Reference,
     Stratum,
+    furthest_third,
     group_test,
     permutation_test,
 )
@@ -135,7 +136,7 @@ class Watch(NamedTuple):
 
 
 ALONE = "nights, each alone"
-_BY_NIGHT = tuple(name for name in NOISES if name != "drifting load")
+_BY_NIGHT = tuple(name for name in NOISES if name not in {"drifting load", "batches"})
 _BY_ROUND = ("none", "heavy-tailed", "replicas")
 WATCHES = (
     Watch("40 sessions, as tested", SESSIONS_THAT_DIFFER, 3, None, None, tuple(NOISES)),
@@ -168,20 +169,22 @@ def year_of(watch: Watch, server: SimulatedServer, shift: float | None) -> Year:
 
 
 def unit_by_test(baseline: np.ndarray) -> DriftUnit:
-    """The unit that the self-test of a baseline decides on."""
-    least = 1.0
-    for evidence in EVIDENCE:
-        values = evidence.values(baseline)
-        rounds = values.reshape(-1, values.shape[-1])
-        known = evidence.distance(rounds[:, None], rounds[None, :]).tolist()
-        groups = np.arange(len(rounds)).reshape(len(values), -1).tolist()
-        p_value = group_test(
-            groups, lambda one, other, known=known: known[one][other], draws=SELF_TEST_DRAWS
-        )
-        least = min(least, len(EVIDENCE) * p_value)  # the smallest p-value of Holm's correction
+    """The unit that the self-tests of a baseline, by session and by load, decide on."""
+    places = np.arange(baseline.shape[0] * baseline.shape[1]).reshape(baseline.shape[:2])
+    loads = loads_in_flight(baseline.shape[1])
+    by_load = [places[:, loads == load].ravel().tolist() for load in np.unique(loads)]
+    for groups in (places.tolist(), by_load):
+        least = 1.0
+        for evidence in EVIDENCE:
+            rounds = evidence.values(baseline).reshape(places.size, -1)
+            known = evidence.distance(rounds[:, None], rounds[None, :]).tolist()
+            p_value = group_test(
+                groups, lambda one, other, known=known: known[one][other], draws=SELF_TEST_DRAWS
+            )
+            least = min(least, len(EVIDENCE) * p_value)  # the smallest one of Holm's correction
         if unit_of(least) is DriftUnit.SESSION:
-            break
-    return unit_of(least)
+            return DriftUnit.SESSION
+    return DriftUnit.ROUND
 
 
 def first_alarm(watch: Watch, year: Year, *, compare: bool) -> Iterator[tuple[str, int]]:
@@ -213,6 +216,10 @@ class _Scores:
         known = distances.tolist()
         places = np.arange(len(self._rounds)).reshape(len(self._units), -1).tolist()
         rule = Reference(places, lambda one, other: known[one][other], tolerance)
+        if tolerance is None:
+            loads = np.tile(loads_in_flight(self._units.shape[1]), len(self._units))
+            by_load = [np.flatnonzero(loads == load).tolist() for load in np.unique(loads)]
+            rule.tolerance = max(rule.tolerance, furthest_third(by_load, rule.distance))
         self._tolerance = rule.tolerance
         self._within = distances.mean() + rule.tolerance
 

@@ -16,6 +16,7 @@ TOKENS = 4
 GAP = 0.004  # nats between the two likeliest tokens of the first prompt, and more for each prompt
 TRAFFIC = (0.8, 0.15, 0.05)  # of the replicas of a provider
 LOAD_STEP = 0.05  # of the random walk of the load, from night to night
+IN_FLIGHT = (1, 4, 16)  # requests in the rounds of a session, in turn
 
 
 class Noise(NamedTuple):
@@ -23,7 +24,9 @@ class Noise(NamedTuple):
 
     ``answer`` is the size of heavy-tailed noise of each answer, ``round`` that of noise which a
     round shares, ``session`` that of noise which a session shares. ``load`` is the largest effect
-    of the load, which drifts from night to night. ``replicas`` is how much the replicas of a
+    of the load, which drifts from night to night. ``batches`` is what it does to a round that is
+    computed in one batch with other requests: never to one with one request in flight, and to
+    others with the load as its chance. ``replicas`` is how much the replicas of a
     provider differ, one of which gives each answer (or, if it is ``sticky``, all answers of a
     session). ``bad`` is the share of sessions whose noise is twenty times as large.
     """
@@ -32,6 +35,7 @@ class Noise(NamedTuple):
     round: float = 0.0
     session: float = 0.0
     load: float = 0.0
+    batches: float = 0.0
     replicas: float = 0.0
     sticky: bool = False
     bad: float = 0.0
@@ -43,6 +47,7 @@ NOISES = {
     "correlated": Noise(answer=0.002, round=0.01, session=0.01),
     "weakly correlated": Noise(answer=0.01, session=0.003),
     "drifting load": Noise(answer=0.002, load=0.05),
+    "batches": Noise(batches=0.03),
     "replicas": Noise(answer=0.002, replicas=0.03),
     "sticky replicas": Noise(answer=0.002, replicas=0.03, sticky=True),
     "bad nights": Noise(answer=0.002, session=0.005, bad=0.03),
@@ -82,6 +87,10 @@ class SimulatedServer:
             # Student's t with two degrees of freedom has no variance.
             tails = self.chance.standard_exponential(values.shape) ** -0.5
             values += noise.answer * normal(values.shape) * tails
+        if noise.batches:
+            chances = loads[:, None] * (loads_in_flight(rounds) > 1)
+            in_batch = self.chance.random((count, rounds)) < chances
+            values += noise.batches * in_batch[..., None] * self._directions
         if noise.replicas:
             shape = (count, 1, 1) if noise.sticky else (count, rounds, PROMPTS)
             replica = self.chance.choice(len(TRAFFIC), shape, p=TRAFFIC)
@@ -100,6 +109,11 @@ class SimulatedServer:
     def any_loads(self, sessions: int) -> Values:
         """A load for each session of a baseline, which is recorded under all of them."""
         return self.chance.random(sessions)
+
+
+def loads_in_flight(rounds: int) -> NDArray[np.int64]:
+    """How many requests are in flight in each round of a session."""
+    return np.resize(IN_FLIGHT, rounds)
 
 
 def texts(values: Values) -> NDArray[np.int64]:

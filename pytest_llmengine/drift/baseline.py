@@ -99,7 +99,8 @@ class Baseline:
     """Everything that a check needs of a server which is known to be right.
 
     ``unit`` is what the test of a candidate exchanges. ``self_test`` is the p-value of the
-    hypothesis that the sessions do not differ; it is None if there are too few to tell.
+    hypothesis that the sessions do not differ, and ``load_test`` that of the hypothesis that the
+    answers do not depend on the number of requests in flight; None: there are too few to tell.
     ``tolerance`` is the energy distance up to which a difference counts as none, in prompts; it is
     None if the user gave none.
     ``search_requests`` is what the choice of the prompts cost. ``source`` is the file that the
@@ -113,6 +114,7 @@ class Baseline:
     sessions: tuple[DriftSession, ...]
     unit: DriftUnit
     self_test: float | None = None
+    load_test: float | None = None
     tolerance: float | None = None
     search_requests: int = 0
     date: str

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 from pytest_llmengine.drift.answers import RoundKind
 from pytest_llmengine.drift.baseline import DriftUnit
 from pytest_llmengine.statistics import (
-    Reference,
+    furthest_group,
+    furthest_third,
     logprob_distance,
     permutation_test,
     stratum_of,
     value_distance,
 )
-from pytest_llmengine.statistics.looks import TOLERANCE
 from pytest_llmengine.statistics.two_sample import DRAWS, mean_distance
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ Unit = Sequence[Features]
 
 
 FURTHER = 1.5
-"""How much further than its own furthest session a baseline must be from another server.
+"""How much further from a baseline another server must be than the baseline's own answers vary.
 
 By simulation, this keeps the false-alarm rate at 1% if sessions differ by up to half the noise of
 a round; larger differences are found by the test of the baseline.
@@ -78,21 +78,45 @@ class Evidence:
             return rounds
         return [[one] for session in rounds for one in session]
 
+    def by_session(self, sessions: Sequence[DriftSession]) -> list[list[Features]]:
+        """The rounds of each session that has any."""
+        return [rounds for session in sessions if (rounds := self.features(session))]
+
+    def by_load(self, sessions: Sequence[DriftSession]) -> list[list[Features]]:
+        """The rounds of all sessions by the number of requests in flight, the fewest first."""
+        groups: dict[int, list[Features]] = {}
+        for session in sessions:
+            for one, features in zip(
+                session.of_kind(self.kind), self.features(session), strict=True
+            ):
+                groups.setdefault(one.load, []).append(features)
+        return [groups[load] for load in sorted(groups)]
+
     def tolerance(self, baseline: Baseline) -> float:
         """The energy distance up to which a candidate counts as the same.
 
-        If rounds are compared, it is at least `FURTHER` times the distance of any session of the
-        baseline from the others. Else small differences between sessions, which the test of the
-        baseline did not find, would raise false alarms.
+        It is at least the `load_tolerance`. If rounds are compared, it is also at least `FURTHER`
+        times the distance of any session of the baseline from the others. Else small differences
+        between sessions, which the test of the baseline did not find, would raise false alarms.
         """
-        given = baseline.tolerance or 0.0
-        sessions = [features for s in baseline.sessions if (features := self.features(s))]
-        # The sessions of a reference are one process at one time.
-        has_pair = len(sessions) > 1 and self.kind is not RoundKind.SCORED
-        if baseline.unit is DriftUnit.SESSION or not has_pair:
+        given, sessions = baseline.tolerance or 0.0, baseline.sessions
+        if self.kind is RoundKind.SCORED:  # a reference is one process at one time
             return given
-        furthest = Reference(sessions, self.distance).tolerance / TOLERANCE
-        return max(given, FURTHER * furthest)
+        known = max(given, self.load_tolerance(sessions))
+        if baseline.unit is DriftUnit.SESSION:
+            return known
+        return max(known, FURTHER * furthest_group(self.by_session(sessions), self.distance))
+
+    def load_tolerance(self, sessions: Sequence[DriftSession]) -> float:
+        """How far rounds with more requests in flight are from those with the fewest.
+
+        What is computed in one batch depends on the speed of both machines and on other users. If
+        answers depend on that, a server that has not changed may give the same answers in other
+        shares. So only the third of the rounds that is furthest away counts, which surely were
+        computed in batches. By simulation, this keeps the false-alarm rate if half of the rounds
+        of the baseline were.
+        """
+        return furthest_third(self.by_load(sessions), self.distance)
 
     def test(
         self, ours: Sequence[Unit], theirs: Sequence[Unit], draws: int = DRAWS

@@ -18,7 +18,7 @@ from pytest_llmengine.drift.baseline import Baseline, DriftFacts
 from pytest_llmengine.drift.check import judge, refusal
 from pytest_llmengine.drift.measure import Meter
 from pytest_llmengine.drift.report import ALPHA
-from pytest_llmengine.drift.self_test import self_test, unit_of
+from pytest_llmengine.drift.self_test import load_test, self_test, unit_of
 from pytest_llmengine.version import tool_version
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def baseline_of(
     tolerance: float | None = None,
     search_requests: int = 0,
 ) -> Baseline:
-    """The baseline of measured sessions, with the result of their self-test."""
+    """The baseline of measured sessions, with the results of their self-tests."""
     p_value = self_test(sessions)
     return Baseline(
         facts=facts,
@@ -139,6 +139,7 @@ def baseline_of(
         sessions=tuple(sessions),
         unit=unit_of(p_value),
         self_test=p_value,
+        load_test=load_test(sessions),
         tolerance=tolerance,
         search_requests=search_requests,
         date=datetime.now(UTC).date().isoformat(),

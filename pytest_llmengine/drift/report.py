@@ -131,14 +131,7 @@ class DriftReport:
             "alpha": self.alpha,
             "tier": self.baseline.probe.tier.value,
             "unit": self.unit.value,
-            "baseline": {
-                "file": self.baseline.source,
-                "date": self.baseline.date,
-                "tool_version": self.baseline.tool_version,
-                "self_test": self.baseline.self_test,
-                "tolerance": self.baseline.tolerance,
-                "facts": asdict(self.baseline.facts),
-            },
+            "baseline": head_of(self.baseline),
             "candidate": None if self.facts is None else {"facts": asdict(self.facts)},
             "rows": [asdict(row) for row in self.rows],
             "findings": [asdict(finding) for finding in self.findings],
@@ -153,3 +146,16 @@ class DriftReport:
     def to_json(self) -> str:
         """The report as JSON text, ready to be written to a file."""
         return json.dumps(self.to_dict(), indent=2, ensure_ascii=False) + "\n"
+
+
+def head_of(baseline: Baseline) -> dict[str, Any]:
+    """What a JSON report says about a baseline."""
+    return {
+        "file": baseline.source,
+        "date": baseline.date,
+        "tool_version": baseline.tool_version,
+        "self_test": baseline.self_test,
+        "load_test": baseline.load_test,
+        "tolerance": baseline.tolerance,
+        "facts": asdict(baseline.facts),
+    }

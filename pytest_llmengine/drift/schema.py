@@ -41,6 +41,10 @@ class JSONDriftBaseline(JSONPart):
         description="the p-value of the hypothesis that its sessions do not differ; null if there "
         "are too few"
     )
+    load_test: float | None = Field(
+        description="the p-value of the hypothesis that its answers do not depend on the number of "
+        "requests in flight; null if there are too few"
+    )
     tolerance: float | None = Field(
         description="the distance up to which a difference counts as none, in prompts; null if "
         "none was given"

@@ -2,7 +2,7 @@
 
 A baseline is divided: most of its units are the reference, and the scores of the others are what
 looks are ranked among. A look measures as many rounds as a session of the baseline has, and has a
-score per unit: each round, or the whole session, as the self-test of the baseline decided.
+score per unit: each round, or the whole session, as the self-tests of the baseline decided.
 
 Each kind of evidence has a `LookHistory` of its own. It alarms at ``kinds / alpha``, since the
 chance that any of them ever does is then at most alpha, whatever they have to do with each other.
@@ -20,6 +20,7 @@ from pytest_llmengine.drift.baseline import DriftUnit
 from pytest_llmengine.drift.evidence import evidence_of
 from pytest_llmengine.drift.journal import WatchLook
 from pytest_llmengine.drift.report import ALPHA, DriftVerdict
+from pytest_llmengine.drift.self_test import LEVEL
 from pytest_llmengine.statistics import LookHistory, Reference
 
 if TYPE_CHECKING:
@@ -129,6 +130,16 @@ def divided(units: Sequence[T]) -> tuple[list[T], list[T]]:
 _PART = 4
 
 
+def look_unit(baseline: Baseline) -> DriftUnit:
+    """What has a score in a look.
+
+    It is the whole session also if only the load makes rounds differ: how busy the server is may
+    change from month to month.
+    """
+    depends_on_load = baseline.load_test is not None and baseline.load_test <= LEVEL
+    return DriftUnit.SESSION if depends_on_load else baseline.unit
+
+
 def tolerance_of(unit: DriftUnit) -> float | None:
     """The tolerance of `Reference`; None: it is measured.
 
@@ -143,17 +154,22 @@ class LookScores:
 
     def __init__(self, baseline: Baseline) -> None:
         self.baseline = baseline
+        self.unit = look_unit(baseline)
         self._references: dict[Evidence, Reference[Any]] = {}
         self.calibration: dict[str, tuple[float, ...]] = {}
         for evidence in evidence_of(baseline.sessions):
-            units = [unit for unit in evidence.units(baseline.sessions, baseline.unit) if unit]
+            sessions = [s for s in baseline.sessions if s.of_kind(evidence.kind)]
+            units = evidence.units(sessions, self.unit)
             if len(units) < _PART:
                 continue
+            ours, others = divided(units)
             tolerance = baseline.tolerance
             if tolerance is None:
-                tolerance = tolerance_of(baseline.unit)
-            ours, others = divided(units)
+                tolerance = tolerance_of(self.unit)
             reference = Reference(ours, evidence.distance, tolerance)
+            if tolerance is None:
+                of_loads = evidence.load_tolerance(divided(sessions)[0])
+                reference.tolerance = max(reference.tolerance, of_loads)
             self._references[evidence] = reference
             self.calibration[evidence.name] = tuple(map(reference.score, others))
 
@@ -164,7 +180,7 @@ class LookScores:
 
     def units_per_look(self, name: str) -> int:
         """How many scores a look has for a kind of evidence."""
-        if self.baseline.unit is DriftUnit.SESSION:
+        if self.unit is DriftUnit.SESSION:
             return 1
         kind = next(evidence.kind for evidence in self._references if evidence.name == name)
         return rounds_of(self.baseline)[kind]
@@ -173,7 +189,7 @@ class LookScores:
         """The scores of a look's units, by kind of evidence."""
         return {
             evidence.name: tuple(
-                reference.score(unit) for unit in evidence.units([session], self.baseline.unit)
+                reference.score(unit) for unit in evidence.units([session], self.unit)
             )
             for evidence, reference in self._references.items()
         }
@@ -274,9 +290,11 @@ def _verdict(
 def refusal(baseline: Baseline) -> str:
     """Why a baseline cannot be watched at, and what to do; "" if it can."""
     needed, why = SESSIONS, "to tell whether sessions differ"
-    if baseline.unit is DriftUnit.SESSION and baseline.tolerance is None:
+    if look_unit(baseline) is DriftUnit.SESSION and baseline.tolerance is None:
         needed, why = SESSIONS_THAT_DIFFER, "since its sessions differ from each other"
-        if baseline.self_test is None:
+        if baseline.unit is DriftUnit.ROUND:
+            why = "since its answers depend on the number of requests in flight"
+        elif baseline.self_test is None:
             why = "since sessions of one round do not show whether they differ"
     if len(baseline.sessions) >= needed:
         return ""

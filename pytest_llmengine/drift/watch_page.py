@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_llmengine.drift.baseline import DriftUnit
 from pytest_llmengine.drift.charts import e_value_chart, score_chart
-from pytest_llmengine.drift.report import DriftVerdict
+from pytest_llmengine.drift.report import DriftVerdict, head_of
 from pytest_llmengine.drift.schema import JSONWatchReport
-from pytest_llmengine.drift.watch import counted
+from pytest_llmengine.drift.watch import counted, look_unit
 from pytest_llmengine.reports import page as pages
 from pytest_llmengine.reports.page import Page, Table, one_line
 
@@ -67,7 +67,7 @@ def _lines(report: WatchReport) -> Iterator[str]:
     if report.journal is not None:
         earlier = f", and {report.earlier} at earlier baselines" if report.earlier else ""
         yield f"journal {report.journal}: {counted(len(report.looks), 'look')}{earlier}"
-    unit = "session" if report.baseline.unit is DriftUnit.SESSION else "round of a look"
+    unit = "session" if look_unit(report.baseline) is DriftUnit.SESSION else "round of a look"
     yield f"false-alarm rate {report.alpha:g} for all looks together; each {unit} has a score"
     if report.looks:
         last = report.looks[-1]
@@ -139,15 +139,8 @@ def to_dict(report: WatchReport) -> dict[str, Any]:
         "reason": report.reason,
         "alpha": report.alpha,
         "tier": baseline.probe.tier.value,
-        "unit": baseline.unit.value,
-        "baseline": {
-            "file": baseline.source,
-            "date": baseline.date,
-            "tool_version": baseline.tool_version,
-            "self_test": baseline.self_test,
-            "tolerance": baseline.tolerance,
-            "facts": asdict(baseline.facts),
-        },
+        "unit": look_unit(baseline).value,
+        "baseline": head_of(baseline),
         "candidate": None if report.facts is None else {"facts": asdict(report.facts)},
         "named_changes": [asdict(change) for change in report.named],
         "cost": _cost(last),

@@ -1,6 +1,6 @@
 """Statistical tests with known error rates, as pure functions of plain values."""
 
-from pytest_llmengine.statistics.group_test import group_test
+from pytest_llmengine.statistics.group_test import furthest_group, furthest_third, group_test
 from pytest_llmengine.statistics.looks import LookHistory, Reference
 from pytest_llmengine.statistics.power import (
     fewest_changed,
@@ -33,6 +33,8 @@ __all__ = [
     "fewest_changed",
     "fewest_changed_prompts",
     "first_found",
+    "furthest_group",
+    "furthest_third",
     "group_test",
     "holm",
     "logprob_distance",

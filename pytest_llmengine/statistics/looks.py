@@ -28,6 +28,7 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from pytest_llmengine.statistics.group_test import furthest_group
 from pytest_llmengine.statistics.two_sample import mean_distance
 
 if TYPE_CHECKING:
@@ -75,34 +76,15 @@ class Reference(Generic[Unit]):
         self.distance = distance
         self.rounds = [unit for session in sessions for unit in session]
         self._within = mean_distance(self.rounds, self.rounds, distance)
-        self.tolerance = _measured(sessions, distance) if tolerance is None else tolerance
+        if tolerance is None:
+            tolerance = TOLERANCE * furthest_group(sessions, distance)
+        self.tolerance = tolerance
 
     def score(self, session: Sequence[Unit]) -> float:
         """How much further than the tolerance a session is from the reference."""
         within = self._within + mean_distance(session, session, self.distance)
         far = 2 * mean_distance(self.rounds, session, self.distance) - within
         return max(0.0, far - self.tolerance)
-
-
-def _measured(sessions: Sequence[Sequence[Unit]], distance: Callable[[Unit, Unit], float]) -> float:
-    """The tolerance that sessions show."""
-    sums = [[_distances(one, other, distance) for other in sessions] for one in sessions]
-    sizes = [len(session) for session in sessions]
-    return TOLERANCE * max(_from_others(n, sizes, sums) for n in range(len(sizes)))
-
-
-def _distances(
-    one: Sequence[Unit], other: Sequence[Unit], distance: Callable[[Unit, Unit], float]
-) -> float:
-    return mean_distance(one, other, distance) * len(one) * len(other)
-
-
-def _from_others(n: int, sizes: Sequence[int], sums: Sequence[Sequence[float]]) -> float:
-    """The energy distance of a session from all others, from the sums of their distances."""
-    size, others = sizes[n], sum(sizes) - sizes[n]
-    across = sum(sums[n]) - sums[n][n]
-    among_others = sum(map(sum, sums)) - 2 * across - sums[n][n]
-    return 2 * across / (size * others) - sums[n][n] / size**2 - among_others / others**2
 
 
 @dataclass(frozen=True, slots=True)

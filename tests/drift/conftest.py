@@ -75,6 +75,15 @@ def session_of(
     return DriftSession(rounds=tuple(measured), requests=len(measured), **fields)
 
 
+def batched_of(session: DriftSession, change: Edit) -> DriftSession:
+    """A session in which every fourth round has more requests in flight, which changes answers."""
+    rounds = [
+        replace(one, load=4, answers=tuple(map(change, one.answers))) if n % 4 == 3 else one
+        for n, one in enumerate(session.rounds)
+    ]
+    return replace(session, rounds=tuple(rounds))
+
+
 def baseline_of(sessions: Iterable[DriftSession], **fields: Any) -> Baseline:
     """A baseline with these sessions."""
     known = {"unit": DriftUnit.ROUND, "date": "2026-01-01", "tool_version": "0"}
@@ -99,6 +108,12 @@ def noisy() -> Baseline:
 def make_session() -> Callable[..., DriftSession]:
     """Makes a session of the server, with edited answers or with noise."""
     return session_of
+
+
+@pytest.fixture
+def batched() -> Callable[..., DriftSession]:
+    """Makes a session in which some rounds are of more requests in flight."""
+    return batched_of
 
 
 @pytest.fixture

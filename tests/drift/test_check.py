@@ -13,7 +13,8 @@ import pytest
 
 from pytest_llmengine.drift import DriftTier, DriftUnit, DriftVerdict, RoundKind, judge
 from pytest_llmengine.drift.check import refusal
-from pytest_llmengine.drift.self_test import self_test, unit_of
+from pytest_llmengine.drift.render import baseline_lines
+from pytest_llmengine.drift.self_test import LEVEL, load_test, self_test, unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,6 +176,32 @@ def test_differences_between_sessions_are_no_alarm(
     assert near.reason.endswith("; log-probabilities differs no further than the baseline itself")
     assert row(near, "log-probabilities").distance < row(near, "log-probabilities").tolerance
     assert row(near, "log-probabilities").adjusted < 0.01
+
+
+def test_answers_of_batches_in_other_shares_are_no_alarm(
+    make_session: Callable[..., Any],
+    make_baseline: Callable[..., Any],
+    batched: Callable[..., Any],
+    edit: Callable[..., Any],
+) -> None:
+    """If answers depend on what is computed together, other answers than both are a change."""
+    in_batch, other = (
+        edit(logprobs=None, top=lambda a, size=size: shifted(a, size)) for size in (0.03, 0.2)
+    )
+    rounds = {RoundKind.FIRST: 8}
+    sessions = [batched(make_session(rounds), in_batch) for _ in range(4)]
+    baseline = make_baseline(sessions, self_test=self_test(sessions), load_test=load_test(sessions))
+
+    same, changed = (
+        judge(baseline, [make_session(rounds, e)], power=False) for e in (in_batch, other)
+    )
+
+    assert (baseline.self_test, baseline.load_test < LEVEL) == (1, True)
+    assert (same.verdict, changed.verdict) == (SAME, CHANGED)
+    assert row(same, "log-probabilities").adjusted < 0.01
+    assert "answers depend on the number of requests in flight" in "".join(
+        baseline_lines(baseline, "")
+    )
 
 
 def test_a_failed_session_cannot_tell(quiet: Baseline, make_session: Callable[..., Any]) -> None:

@@ -13,6 +13,7 @@ import report_schema  # in tools/
 
 from pytest_llmengine.drift import DriftUnit, DriftVerdict, RoundKind, judge
 from pytest_llmengine.drift.render import drift_page
+from pytest_llmengine.drift.self_test import load_test
 from pytest_llmengine.drift.watch import LookScores, next_look, refusal, report_of
 from pytest_llmengine.drift.watch_page import to_dict, watch_page
 from pytest_llmengine.reports.page import to_html, to_markdown
@@ -20,7 +21,7 @@ from pytest_llmengine.reports.page import to_html, to_markdown
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pytest_llmengine.drift import Baseline, DriftSession
+    from pytest_llmengine.drift import Baseline, DriftAnswer, DriftSession
     from pytest_llmengine.drift.journal import WatchLook
     from pytest_llmengine.drift.watch import WatchReport
 
@@ -149,6 +150,33 @@ def test_a_baseline_of_too_few_sessions_is_refused(
     baseline = make_baseline([make_session(ROUNDS)] * sessions, unit=unit, tolerance=tolerance)
     reason = refusal(baseline)
     assert reason.endswith(f"--sessions {needed} --rounds 3 --spread 8h") if needed else not reason
+
+
+def test_looks_are_whole_sessions_if_answers_depend_on_the_load(
+    make_session: Callable[..., DriftSession],
+    make_baseline: Callable[..., Baseline],
+    batched: Callable[..., DriftSession],
+    edit: Callable,
+) -> None:
+    """A server that is busier every night raises no alarm; other answers do."""
+
+    def shift(size: float) -> Callable:
+        def shifted(answer: DriftAnswer) -> dict[str, float]:
+            return {token: value - size for token, value in (answer.top or {}).items()}
+
+        return edit(logprobs=None, top=shifted)
+
+    rounds = {RoundKind.FIRST: 4}
+    sessions = [batched(make_session(rounds), shift(0.03)) for _ in range(40)]
+    scores = LookScores(make_baseline(sessions, load_test=load_test(sessions[:4])))
+    busy, other = (make_session(rounds, shift(size)) for size in (0.03, 0.1))
+
+    assert looked(scores, [busy] * 20).verdict is SAME
+    assert looked(scores, [other] * 20).verdict is CHANGED
+    few = make_baseline(sessions[1:])
+    assert not refusal(few)
+    reason = refusal(replace(few, load_test=scores.baseline.load_test))
+    assert "needs 40 since its answers depend on the number of requests in flight" in reason
 
 
 def test_the_reports(
