@@ -93,13 +93,17 @@ def serve(  # noqa: PLR0913 - one option each
         int,
         typer.Option(help="The seed of jitter and failures.", rich_help_panel=_LOAD),
     ] = 0,
+    batch_seconds: Annotated[
+        float,
+        typer.Option(help="The seconds that each batch of the Batch API takes."),
+    ] = 0.0,
     allow_host: AllowHostOption = None,
     cors: CorsOption = None,
 ) -> None:
     """Print the base URL, and serve until Ctrl-C."""
     from itertools import cycle
 
-    from llmengine.mock import Load, MockServer, Script
+    from llmengine.mock import BatchSchedule, Load, MockServer, Script
     from pytest_llmengine.cli.mock_arguments import parse_chaos, parse_fault, read_replies
     from pytest_llmengine.cli.record_replay import until_signal
 
@@ -117,6 +121,7 @@ def serve(  # noqa: PLR0913 - one option each
             chaos=parse_chaos(chaos or ""),
             seed=seed,
         ),
+        batches=BatchSchedule(seconds=batch_seconds),
         api_key=api_key,
         model=first,
         models=others,

@@ -3,6 +3,7 @@
 import warnings
 from typing import TYPE_CHECKING
 
+from llmengine.mock.batch_store import BatchSchedule
 from llmengine.mock.behaviour import Behaviour, RawReply, ReceivedRequest
 from llmengine.mock.clock import ManualClock
 from llmengine.mock.load import Chaos, Load
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from llmengine.mock.behaviour import ReceivedRequest as Call  # noqa: F401 - the old name
 
 __all__ = [
+    "BatchSchedule",
     "Behaviour",
     "Chaos",
     "Fault",

@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from llmengine.mock import embeddings, messages, ollama, responses, rules, vllm
+from llmengine.mock import batches, embeddings, files, messages, ollama, responses, rules, vllm
 from llmengine.mock.behaviour import ReceivedRequest
 from llmengine.mock.chat import chat_completion, delete_completion, retrieve_completion
 from llmengine.mock.completions import text_completion
@@ -56,7 +56,7 @@ _log = logging.getLogger("llmengine.mock")
 class Operation:
     """One method of one path; ``run`` gets the body, the service and the parameters in the path.
 
-    If the request has no body, ``run`` gets the parameters of the query instead.
+    If the request has no JSON body, ``run`` gets the parameters of the query instead.
     """
 
     method: str
@@ -97,6 +97,15 @@ OPERATIONS = (
     ),
     Operation("POST", "/v1/conversations", responses.create_conversation),
     Operation("GET", "/v1/conversations/{conversation_id}", responses.retrieve_conversation),
+    Operation("POST", "/v1/files", files.upload_file, has_body=False),
+    Operation("GET", "/v1/files", files.list_files),
+    Operation("GET", "/v1/files/{file_id}", files.retrieve_file),
+    Operation("DELETE", "/v1/files/{file_id}", files.delete_file),
+    Operation("GET", "/v1/files/{file_id}/content", files.read_content),
+    Operation("POST", "/v1/batches", batches.create_batch),
+    Operation("GET", "/v1/batches", batches.list_batches),
+    Operation("GET", "/v1/batches/{batch_id}", batches.retrieve_batch),
+    Operation("POST", "/v1/batches/{batch_id}/cancel", batches.cancel_batch, has_body=False),
     Operation("POST", "/v1/messages", messages.create_message),
     Operation("POST", "/v1/messages/count_tokens", messages.count_tokens),
     Operation("GET", "/v1/models", embeddings.list_models),

@@ -14,6 +14,11 @@ from typing import Protocol
 class MockClock(Protocol):
     """The time of a mock server, in which it waits for delays and between tokens."""
 
+    @property
+    def now(self) -> float:
+        """The seconds since some moment."""
+        ...
+
     async def sleep(self, seconds: float) -> None:
         """Wait so many seconds."""
         ...
@@ -21,6 +26,11 @@ class MockClock(Protocol):
 
 class RealClock:
     """Waits in real time."""
+
+    @property
+    def now(self) -> float:
+        """The seconds since some moment."""
+        return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         """Wait so many seconds."""

@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Self
 
+from llmengine.mock.batch_store import BatchSchedule
 from llmengine.mock.behaviour import Behaviour
 from llmengine.mock.clock import RealClock
 from llmengine.mock.load import Load
@@ -42,9 +43,10 @@ class MockServer:
     a bearer token. ``models`` are the names of more models beside ``model``. ``context_length`` is
     in tokens of the mock's own tokenizer. ``load`` makes the server busy or slow; ``slots`` alone
     is short for ``Load(slots=...)``. The server waits by ``clock``, which is real time unless it is
-    a `ManualClock`. ``calls`` has at most ``max_calls`` requests with ``max_calls_bytes`` bytes of
-    bodies, the newest ones. It accepts ``allowed_hosts`` as
-    names of this machine and ``cors`` as origins of web pages, besides those of loopback (see
+    a `ManualClock`. ``batches`` is how the batches of its Batch API go on. ``calls`` has at most
+    ``max_calls`` requests with ``max_calls_bytes`` bytes of bodies, the newest ones. It accepts
+    ``allowed_hosts`` as names of this machine and ``cors`` as origins of web pages, besides those
+    of loopback (see
     `AllowedClients`). ``behaviour`` changes how the server works, and ``script`` sets its replies
     and faults. If the server or a hook failed, the end of the ``with`` block raises that error, so
     that a defect does not pass as an answer. Raises ConfigError if the address cannot be bound.
@@ -65,6 +67,7 @@ class MockServer:
         slots: int | None = None,
         load: Load | None = None,
         clock: MockClock | None = None,
+        batches: BatchSchedule | None = None,
         max_calls: int = MAX_CALLS,
         max_calls_bytes: int = MAX_BYTES,
         allowed_hosts: Iterable[str] = (),
@@ -79,6 +82,7 @@ class MockServer:
             behaviour=behaviour or Behaviour(),
             calls=RequestLog(max_calls, max_calls_bytes),
             clock=clock or RealClock(),
+            batch_schedule=batches or BatchSchedule(),
         )
         self.play(script or Script())
         self.simulate(load or Load(slots=slots))
@@ -175,6 +179,15 @@ class MockServer:
                 f"load is a {type(load).__name__}; give a Load, such as Load(slots=2)"
             )
         self._service.simulate(load)
+
+    def schedule_batches(self, schedule: BatchSchedule) -> None:
+        """Let batches that are created from now on go on in this way."""
+        if not isinstance(schedule, BatchSchedule):
+            raise InvalidFieldError(
+                f"schedule is a {type(schedule).__name__}; give a BatchSchedule, such as "
+                "BatchSchedule(seconds=60)"
+            )
+        self._service.batch_schedule = schedule
 
     def assert_as_scripted(self) -> None:
         """Raise AssertionError unless the requests were those that the test expected.

@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from llmengine.mock.batch_store import BatchSchedule, StoredBatch, StoredFile
 from llmengine.mock.behaviour import Behaviour, ReceivedRequest
 from llmengine.mock.clock import RealClock
 from llmengine.mock.expectations import Expectations
@@ -43,9 +44,10 @@ class Service:
 
     ``key`` is the bearer token that requests must carry, or None. ``crashes`` are the errors of the
     mock itself and of hooks. ``responses`` and ``conversations`` are those that the responses API
-    has stored, and ``completions`` the stored chat completions. ``pulled`` are the names of the
-    models that clients have pulled through Ollama's API. ``received`` is the request that is being
-    answered; there is one at a time, because making an answer does not wait.
+    has stored, and ``completions`` the stored chat completions. ``files`` and ``batches`` are those
+    of the Batch API, and ``batch_schedule`` is how new batches go on. ``pulled`` are the names of
+    the models that clients have pulled through Ollama's API. ``received`` is the request that is
+    being answered; there is one at a time, because making an answer does not wait.
     """
 
     models: tuple[str, ...] = ("mock",)
@@ -59,6 +61,9 @@ class Service:
     responses: BoundedStore[StoredResponse] = field(default_factory=BoundedStore)
     conversations: BoundedStore[StoredConversation] = field(default_factory=BoundedStore)
     completions: BoundedStore[Body] = field(default_factory=BoundedStore)
+    files: BoundedStore[StoredFile] = field(default_factory=BoundedStore)
+    batches: BoundedStore[StoredBatch] = field(default_factory=BoundedStore)
+    batch_schedule: BatchSchedule = field(default_factory=BatchSchedule)
     _tokens: dict[int, str] = field(default_factory=dict)
     pulled: set[str] = field(default_factory=set)
     _prompts: deque[Sequence[str]] = field(default_factory=lambda: deque(maxlen=8), init=False)

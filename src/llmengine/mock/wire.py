@@ -120,6 +120,13 @@ class TextAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class FileAnswer:
+    """An answer that is the content of a file."""
+
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class StreamAnswer:
     """A streamed answer, as its JSON objects in order."""
 
@@ -127,7 +134,7 @@ class StreamAnswer:
     framing: Framing = Framing.SSE
 
 
-MockAnswer = JSONAnswer | TextAnswer | StreamAnswer
+MockAnswer = JSONAnswer | TextAnswer | FileAnswer | StreamAnswer
 
 
 def token_count(answer: MockAnswer) -> int:
@@ -168,6 +175,8 @@ def success_reply(answer: MockAnswer, behaviour: Behaviour, call: ReceivedReques
     """A successful answer as bytes, with one chunk per event."""
     if isinstance(answer, TextAnswer):
         return _reply(200, "text/plain; charset=utf-8", [answer.text.encode()])
+    if isinstance(answer, FileAnswer):
+        return _reply(200, "application/octet-stream", [answer.content])
     if isinstance(answer, JSONAnswer):
         body = behaviour.reply(copy.deepcopy(dict(answer.body)), call)
         return _reply(200, "application/json", [encode(body)])
