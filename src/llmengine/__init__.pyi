@@ -1,5 +1,8 @@
 # The public names and their modules; lazy-loader reads this table at run time too.
 
+from .batch.hosted import HostedReport as HostedReport
+from .batch.hosted import run_hosted_batch as run_hosted_batch
+from .batch.hosted_batch import HostedBatch as HostedBatch
 from .batch.journal import read_batch as read_batch
 from .batch.report import BatchReport as BatchReport
 from .batch.report import Progress as Progress

@@ -154,6 +154,10 @@ class Journal:
             self._append(read_line(record, self._end, source, f"line {number}"), record)
         self._file.sync()
 
+    def sync(self) -> None:
+        """Sync appended lines to the disk."""
+        self._file.sync()
+
     def sync_if_due(self) -> None:
         """Sync appended lines to the disk, unless that was done within the last second."""
         self._file.sync_if_due()

@@ -125,7 +125,7 @@ def json_object(raw: bytes) -> dict[str, object] | None:
     """The JSON object in a line; None if there is none."""
     try:
         value = json.loads(raw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

@@ -137,7 +137,7 @@ class BatchSender:
 async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: BatchAnswer) -> None:
     engine = answer.engine = endpoint.engine
     call = endpoint.call(request.url)
-    outgoing = call.connection.chat(_body(request, engine.model))
+    outgoing = call.connection.chat(encode_body(request, engine.model))
     async with call.slots:
         chat = None if call.tracing is None else chat_request(request, engine.model)
         with call.usage(chat) as usage:
@@ -180,7 +180,8 @@ def _max_tokens(request: BatchRequest) -> int | None:
     return next((most for n in names if isinstance(most := request.body.get(n), int)), None)
 
 
-def _body(request: BatchRequest, model: str) -> bytes:
+def encode_body(request: BatchRequest, model: str) -> bytes:
+    """The body of a request as it is sent: with the model, if it does not name one."""
     has_model = "model" in request.body or not model
     body = request.body if has_model else {"model": model, **request.body}
     return _json(body).encode()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from llmengine.batch.balancer import Balancer, Endpoint
 from llmengine.batch.format import BadLine, path_of, read_unique_entries
+from llmengine.batch.hosted_state import refuse_under_way
 from llmengine.batch.journal import Journal
 from llmengine.batch.jsonl import sole_writer
 from llmengine.batch.report import BatchCounter, BatchReport
@@ -155,7 +156,8 @@ def run_batch(  # noqa: PLR0913 - the settings of a batch
     ``on_progress`` is called in this thread, after each line and once per second.
 
     Raises InvalidRequestError for a ``custom_id`` that is used twice or too long, and ConfigError
-    for an output that was not written by a batch or that another run is writing.
+    for an output that was not written by a batch, that another run is writing, or that has hosted
+    batches under way.
     """
     engine_list = [engines] if isinstance(engines, Engine) else list(engines)
     path = Path(output)
@@ -163,10 +165,12 @@ def run_batch(  # noqa: PLR0913 - the settings of a batch
     length = length_of(source)
     endpoints = [Endpoint(engine, background()) for engine in engine_list]
     counter = BatchCounter(length)
-    with sole_writer(path), Journal(path, keep=resume) as journal:
-        requests = selected(source, journal, counter, only_failed=only_failed)
-        send_and_record(requests, endpoints, journal, counter, on_progress or no_progress)
-        counter.complete()
+    with sole_writer(path):
+        refuse_under_way(path)
+        with Journal(path, keep=resume) as journal:
+            requests = selected(source, journal, counter, only_failed=only_failed)
+            send_and_record(requests, endpoints, journal, counter, on_progress or no_progress)
+            counter.complete()
     return BatchReport(path, counter.progress(), tuple(counter.errors))
 
 

@@ -111,10 +111,16 @@ def _wanted(request: BatchRequest) -> int:
     """How many items the request asked for; 1 if that is not known."""
     body = request.body
     if request.url == "/v1/embeddings":
-        return _prompts(body.get("input"))
+        return input_count(request)
     n = body.get("n")
     several = n if isinstance(n, int) and not isinstance(n, bool) and n > 0 else 1
     return several * (_prompts(body.get("prompt")) if request.url == "/v1/completions" else 1)
+
+
+def input_count(request: BatchRequest) -> int:
+    """How many inputs a request for embeddings has; 1 for the other routes."""
+    is_embedding = request.url == "/v1/embeddings"
+    return _prompts(request.body.get("input")) if is_embedding else 1
 
 
 def _prompts(given: Any) -> int:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmengine.batch.balancer import Endpoint
+from llmengine.batch.hosted_state import refuse_under_way
 from llmengine.batch.journal import Journal, repair_output
 from llmengine.batch.jsonl import sole_writer
 from llmengine.batch.report import BatchCounter, BatchReport
@@ -193,16 +194,18 @@ def run_batch(  # noqa: PLR0913 - one batch's settings
     path, folder = Path(output), Path(parts or f"{output}.parts").absolute()
     check_run(source, path, configs, resume=resume, only_failed=only_failed)
     counter = BatchCounter(length_of(source))
-    with sole_writer(path), Journal(path, keep=resume) as journal:
-        recover(folder, journal, keep=resume)
-        chosen = selected(source, journal, counter, only_failed=only_failed)
-        todo = parts_of((request for request in chosen if request is not None), rows_per_part)
-        runner = {"configs": configs, "folder": str(folder)}
-        for part in on_actors(todo, runner, actors, ray_options):
-            journal.add_lines(BytesIO(part.lines), folder / part.name)
-            remove(folder / part.name)
-            counter.count_part(part.progress, part.errors)
-            (on_progress or no_progress)(counter.progress())
-        counter.complete()
-        tidy(folder)
+    with sole_writer(path):
+        refuse_under_way(path)
+        with Journal(path, keep=resume) as journal:
+            recover(folder, journal, keep=resume)
+            chosen = selected(source, journal, counter, only_failed=only_failed)
+            todo = parts_of((request for request in chosen if request is not None), rows_per_part)
+            runner = {"configs": configs, "folder": str(folder)}
+            for part in on_actors(todo, runner, actors, ray_options):
+                journal.add_lines(BytesIO(part.lines), folder / part.name)
+                remove(folder / part.name)
+                counter.count_part(part.progress, part.errors)
+                (on_progress or no_progress)(counter.progress())
+            counter.complete()
+            tidy(folder)
     return BatchReport(path, counter.progress(), tuple(counter.errors))
