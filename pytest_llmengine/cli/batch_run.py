@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from llmengine import Engine, EngineConfig, Progress
+    from llmengine import Engine, EngineConfig, HostedBatch, Progress
 
 
 def make_engines(
@@ -65,6 +65,7 @@ def _make_engine(config: EngineConfig) -> Engine:
 
 
 LINE_SECONDS = 10.0
+HOSTED_LINE_SECONDS = 300.0
 
 
 @contextmanager
@@ -91,6 +92,27 @@ def describe_progress(progress: Progress) -> str:
         parts.append(f"not answering: {', '.join(progress.resting)}")
     parts += [f"{name} asks to wait {left:.0f} s" for name, left in progress.pauses.items()]
     return ", ".join(parts)
+
+
+def hosted_progress(
+    console: Console, *, line_seconds: float = HOSTED_LINE_SECONDS
+) -> Callable[[Sequence[HostedBatch]], None]:
+    """A function that prints one line per batch, when its state changes and once in a while."""
+    printed: dict[str, tuple[str, float]] = {}
+
+    def show(batches: Sequence[HostedBatch]) -> None:
+        now = time.monotonic()
+        for batch in batches:
+            status, at = printed.get(batch.id, ("", now))
+            if status == batch.status and (batch.has_ended or now - at < line_seconds):
+                continue
+            printed[batch.id] = batch.status, now
+            done = batch.completed + batch.failed
+            counts = f", {done} of {batch.total} lines" if batch.total else ""
+            unknown = "" if batch.is_known else " (not a state of OpenAI's Batch API)"
+            console.print(f"{batch.id}: {batch.status}{unknown}{counts}", soft_wrap=True)
+
+    return show
 
 
 def summary(progress: Progress) -> str:

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from llmengine import Progress, Usage
-from llmengine.mock import Fault, MockServer, Script
+from llmengine.mock import BatchSchedule, Fault, MockServer, Script
 from pytest_llmengine.cli.batch_run import batch_progress, describe_progress, summary
 
 if TYPE_CHECKING:
@@ -247,3 +247,45 @@ def test_tool_that_was_not_called_fails_its_line(
 
     assert ran.status == 1
     assert "tool_choice is 'required', and the answer calls no tool" in " ".join(ran.err.split())
+
+
+def test_hosted_batch_is_started_and_read_later(
+    llmengine: Any, server: MockServer, source: Any
+) -> None:
+    """Status 1 while a batch is under way; the same command later reads the answers."""
+    argv = ["batch", source(2), "-o", "out.jsonl", "--url", server.root_url, "--model", "mock"]
+    server.schedule_batches(BatchSchedule(seconds=0.2))
+
+    started = llmengine(*argv, "--hosted", "--no-wait")
+    direct = llmengine(*argv)
+    finished = llmengine(*argv, "--hosted", "--poll", "0.05")
+
+    assert started.status == 1
+    assert ": validating, 0 of 2 lines\n1 batch is under way; run the same" in started.err
+    assert direct.status == 2
+    assert "continue them with --hosted" in direct.err
+    assert finished.status == 0
+    assert "completed, 2 of 2 lines" in finished.err
+    assert finished.out.startswith("out.jsonl: 2 of 2 lines answered, 2 requests in")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cancel"], "add --hosted"),
+        (["--no-wait"], "add --hosted"),
+        (["--poll", "1"], "add --hosted"),
+        (["--hosted", "--url", "http://127.0.0.1:1"], "--hosted needs one --engine or --url"),
+        (["--hosted", "--concurrency", "2"], "no --concurrency"),
+        (["--hosted", "--cancel"], "it has no hosted batches"),
+    ],
+)
+def test_hosted_options_that_do_not_fit(
+    llmengine: Any, server: MockServer, source: Any, options: list[str], message: str
+) -> None:
+    """One line says which option is wrong."""
+    ran = llmengine("batch", source(1), "-o", "out.jsonl", "--url", server.root_url, *options)
+
+    assert ran.status == 2
+    assert message in ran.err
+    assert not server.calls
