@@ -13,8 +13,9 @@ import pytest
 
 from pytest_llmengine.drift import DriftTier, DriftUnit, DriftVerdict, RoundKind, judge
 from pytest_llmengine.drift.check import refusal
+from pytest_llmengine.drift.live import baseline_of
 from pytest_llmengine.drift.render import baseline_lines
-from pytest_llmengine.drift.self_test import LEVEL, load_test, self_test, unit_of
+from pytest_llmengine.drift.self_test import LEVEL, self_test, unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -179,8 +180,8 @@ def test_differences_between_sessions_are_no_alarm(
 
 
 def test_answers_of_batches_in_other_shares_are_no_alarm(
+    quiet: Baseline,
     make_session: Callable[..., Any],
-    make_baseline: Callable[..., Any],
     batched: Callable[..., Any],
     edit: Callable[..., Any],
 ) -> None:
@@ -190,7 +191,7 @@ def test_answers_of_batches_in_other_shares_are_no_alarm(
     )
     rounds = {RoundKind.FIRST: 8}
     sessions = [batched(make_session(rounds), in_batch) for _ in range(4)]
-    baseline = make_baseline(sessions, self_test=self_test(sessions), load_test=load_test(sessions))
+    baseline = baseline_of(quiet.facts, quiet.probe, sessions)
 
     same, changed = (
         judge(baseline, [make_session(rounds, e)], power=False) for e in (in_batch, other)
