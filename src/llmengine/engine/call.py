@@ -49,6 +49,7 @@ class CallUsage:
     __slots__ = (
         "_account",
         "_closed",
+        "_engine",
         "_refused_attempts",
         "_started",
         "_tariff",
@@ -57,9 +58,12 @@ class CallUsage:
         "span",
     )
 
-    def __init__(self, account: Account, tariff: Tariff | None, span: ChatSpan | None) -> None:
+    def __init__(
+        self, engine: str, account: Account, tariff: Tariff | None, span: ChatSpan | None
+    ) -> None:
         self.attempts = 0
         self.span = span
+        self._engine = engine
         self._account = account
         self._tariff = tariff
         self._usages: list[Usage] = []
@@ -111,7 +115,9 @@ class CallUsage:
         if self._tariff is not None:
             cost = self._tariff.cost(self._usages, uncounted, seconds)
             currency = None if cost is None else self._tariff.currency
-        result = Result(output, error, self.attempts, self.usage, cost, uncounted, currency)
+        result = Result(
+            output, error, self.attempts, self.usage, cost, uncounted, currency, self._engine
+        )
         self._account.add(result, cancelled=cancelled)
         if self.span is not None:
             self.span.end(result, cancelled=cancelled)
@@ -158,7 +164,7 @@ class Call:
     def usage(self, request: ChatRequest | None = None) -> CallUsage:
         """The counter of one prompt, from request to result; traced if the request is given."""
         span = None if self.tracing is None or request is None else self.tracing.span(request)
-        return CallUsage(self._account, self._tariff, span)
+        return CallUsage(self.config.name, self._account, self._tariff, span)
 
     async def exchange(
         self, request: ChatRequest, usage: CallUsage, max_retries: int | None = None

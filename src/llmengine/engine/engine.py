@@ -6,18 +6,17 @@ the server: its address, its wire format and its peculiarities.
 
 from __future__ import annotations
 
+import operator
 import warnings
 from copy import deepcopy
-from dataclasses import replace
-from functools import cache, cached_property, partial
+from functools import cached_property
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from llmengine.backends.base import Backend
 from llmengine.config.backends import load_backend
 from llmengine.config.settings import EngineSettings
-from llmengine.dialects.common import is_off
-from llmengine.engine.call import Call, as_llm_error, warn_of_reasoning
+from llmengine.engine.channel import Channel
 from llmengine.engine.job_queue import JobQueue
 from llmengine.engine.options import (
     NO_OPTIONS,
@@ -28,8 +27,8 @@ from llmengine.engine.options import (
     build_request,
     prompt_source,
 )
-from llmengine.engine.results import result_of, results_in_window, results_of
-from llmengine.engine.stream import StreamReader
+from llmengine.engine.results import job_maker, results_in_window, results_of, supported
+from llmengine.engine.stream import MAX_QUEUED, StreamReader
 from llmengine.engine.sync import await_on, block_on, iterate, run
 from llmengine.telemetry.usage import log_batch
 from llmengine.transport.loop import background
@@ -39,7 +38,6 @@ from llmengine.types.errors import (
     LLMEngineError,
     detached,
 )
-from llmengine.types.request import Capability
 from llmengine.types.results import BatchError
 from llmengine.types.sampling import SamplingParams
 from llmengine.types.secrets import scrub
@@ -59,7 +57,7 @@ if TYPE_CHECKING:
 
     from llmengine.backends.connection import Connection
     from llmengine.engine.options import Options
-    from llmengine.engine.results import Job
+    from llmengine.engine.results import Job, JobMaker
     from llmengine.engine.sync import Wait
     from llmengine.types.outputs import Delta, Fingerprint, LLMOutput, Tokens
     from llmengine.types.request import ChatRequest, Prompt
@@ -264,20 +262,17 @@ class Engine:
         sampling_params: object,
         options: Options,
     ) -> list[Result]:
-        wanted = self._options(options)
+        wanted = CallOptions(**options) if options else NO_OPTIONS
         listed = as_prompts(prompts)
         sampling = as_sampling(sampling_params, len(listed))
+        started, jobs_of = monotonic(), self._job_maker(wanted)
         # Made one by one as they are sent, so that many requests do not fill the memory.
         jobs = (
-            self._job(prompt, params, wanted, place)
+            jobs_of.make(prompt, params, place)
             for place, (prompt, params) in enumerate(zip(listed, sampling, strict=True))
         )
-        started, make_call = monotonic(), self._call_maker()
-
-        async def work() -> list[Result]:
-            return await results_of(make_call(), jobs, len(listed))
-
-        results: list[Result] = await wait(background().submit(work()))
+        work = results_of(jobs_of.begin, jobs, len(listed), self.backend.concurrency)
+        results: list[Result] = await wait(background().submit(work))
         log_batch(self.backend.account, wanted.step_id, results, monotonic() - started)
         return results
 
@@ -289,22 +284,21 @@ class Engine:
         window: int | None,
         options: Options,
     ) -> AsyncGenerator[Result, None]:
-        wanted = self._options(options)
+        wanted = CallOptions(**options) if options else NO_OPTIONS
         (params,) = as_sampling(sampling_params, 1)
         size = as_window(window, self.backend.window)
-        loop, make_call = background(), self._call_maker()
+        loop, jobs_of = background(), self._job_maker(wanted)
 
         def job(prompt: Prompt, place: int) -> Job:
-            return self._job(prompt, params, wanted, place)
+            return jobs_of.make(prompt, params, place)
+
+        def worker() -> Callable[[Job], Awaitable[Result]]:
+            jobs_of.begin()
+            return operator.call
 
         def queue() -> JobQueue[Job, Result]:
-            return JobQueue(
-                loop,
-                lambda: partial(result_of, make_call()),
-                min(size, self.backend.concurrency),
-                wait.wakeup(loop.loop),
-                in_order=True,
-            )
+            workers, wakeup = min(size, self.backend.concurrency), wait.wakeup(loop.loop)
+            return JobQueue(loop, worker, workers, wakeup, in_order=True)
 
         return results_in_window(prompt_source(prompts), job, queue, size)
 
@@ -312,23 +306,24 @@ class Engine:
         self, wait: Wait, prompt: Prompt, sampling_params: object, options: Options
     ) -> AsyncGenerator[Delta, None]:
         (params,) = as_sampling(sampling_params, 1)
-        request = build_request(self.config, prompt, params, self._options(options), stream=True)
+        wanted = CallOptions(**options) if options else NO_OPTIONS
         loop = background()
-        reader = StreamReader(self.backend, request, wait.wakeup(loop.loop))
-        urls = self.backend.urls()
+        channel: Channel[Delta] = Channel(wait.wakeup(loop.loop), MAX_QUEUED)
+        read = self._stream_reader(channel, prompt, params, wanted)
         try:
-            reader.deltas.start(loop, partial(reader.run, loop, urls))
-            while deltas := await reader.deltas.take():
+            channel.start(loop, read)
+            while deltas := await channel.take():
                 for delta in deltas:
                     yield delta
         finally:
-            reader.deltas.close()
+            channel.close()
 
     async def _tokenize(self, wait: Wait, prompt: Prompt, options: Options) -> Tokens:
-        wanted = self._options(options)
+        given = CallOptions(**options)
+        wanted = supported(given, self.backend)
         question: str | ChatRequest
         if isinstance(prompt, str):
-            if wanted != self._options({}):
+            if wanted != supported(NO_OPTIONS, self.backend):
                 raise InvalidRequestError(
                     "a text is tokenized as it is, without tools or reasoning; give it as a "
                     "message, [{'role': 'user', 'content': ...}], to tokenize it as a chat"
@@ -355,32 +350,20 @@ class Engine:
         answer: T = await wait(loop.submit(work()))
         return answer
 
-    def _call_maker(self) -> Callable[[], Call]:
-        """A function that makes the Call on the loop when it is first called.
+    def _job_maker(self, options: CallOptions) -> JobMaker:
+        """What makes the jobs of a call's prompts."""
+        return job_maker(self.backend, options)
 
-        The addresses are found here, because finding them may start a server.
-        """
-        backend, loop, urls = self.backend, background(), self.backend.urls()
-        return cache(lambda: Call(backend, backend.connect(loop, urls)))
-
-    def _options(self, options: Options) -> CallOptions:
-        """The call's options, without reasoning if the backend has none; that is logged once."""
-        given = CallOptions(**options) if options else NO_OPTIONS
-        wanted = self.config.reasoning if given.reasoning is None else given.reasoning
-        if wanted is None:
-            return given
-        if Capability.REASONING in self.backend.capabilities:
-            return replace(given, reasoning=wanted)
-        if wanted and not is_off(wanted):
-            warn_of_reasoning(self.backend, f"backend {self.backend.name!r}", wanted)
-        # If reasoning is not wanted, no part of the answer's text is read as reasoning.
-        return replace(given, reasoning=False if is_off(wanted) else None)
-
-    def _job(self, prompt: Prompt, params: SamplingParams, options: CallOptions, place: int) -> Job:
-        try:
-            return build_request(self.config, prompt, params, options, index=place)
-        except Exception as error:  # noqa: BLE001 - a bug at one prompt must not lose the batch
-            return as_llm_error(error)
+    def _stream_reader(
+        self,
+        deltas: Channel[Delta],
+        prompt: Prompt,
+        params: SamplingParams,
+        options: CallOptions,
+    ) -> Callable[[], Awaitable[None]]:
+        """A function that reads the streamed answer on the loop and puts it into the channel."""
+        reader = StreamReader(self.backend, deltas, prompt, params, options)
+        return reader.run
 
     # ---- closing and pickling
 

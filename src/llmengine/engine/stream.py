@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 from llmengine.dialects.common import HTML_ADVICE, is_html_page
 from llmengine.dialects.fields import quote
 from llmengine.engine.call import Call, as_llm_error
-from llmengine.engine.channel import Channel
+from llmengine.engine.options import build_request
+from llmengine.engine.results import supported
 from llmengine.engine.structured import require_enforcement, stream_structured
 from llmengine.structured.validation import WhitespaceWatch, refuse_uncalled, whitespace_loop
 from llmengine.transport.answer_limits import EventMeter
+from llmengine.transport.loop import background
 from llmengine.transport.stream_clock import StreamClock
 from llmengine.types.errors import CallError, UnexpectedResponseError, detached
 from llmengine.types.outputs import Delta
@@ -23,48 +25,60 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from llmengine.backends.base import Backend
-    from llmengine.backends.connection import URLs
     from llmengine.dialects.base import StreamDecoder
     from llmengine.engine.call import CallUsage
-    from llmengine.engine.sync import Wakeup
+    from llmengine.engine.channel import Channel
+    from llmengine.engine.options import CallOptions
     from llmengine.transport.base import HTTPStream
     from llmengine.transport.limiter import Permit
-    from llmengine.transport.loop import Background
     from llmengine.types.errors import LLMEngineError
     from llmengine.types.outputs import LLMOutput
-    from llmengine.types.request import ChatRequest
+    from llmengine.types.request import ChatRequest, Prompt
+    from llmengine.types.sampling import SamplingParams
 
 
 _LARGE_CHUNK = 2**14
 # How many deltas may wait for a slow reader; then nothing more is read from the server.
-_MAX_QUEUED = 256
+MAX_QUEUED = 256
 
 
 class StreamReader:
     """Fetches one streamed answer on the background loop and puts its deltas into a channel.
 
-    ``wakeup`` is that of the channel's consumer.
+    ``delivered`` says whether the channel has got any generated content. The constructor is not
+    called on the loop, because it may start a server.
     """
 
     _call: Call  # made on the loop
 
-    def __init__(self, backend: Backend, request: ChatRequest, wakeup: Wakeup) -> None:
-        self.deltas: Channel[Delta] = Channel(wakeup, _MAX_QUEUED)
+    def __init__(
+        self,
+        backend: Backend,
+        deltas: Channel[Delta],
+        prompt: Prompt,
+        params: SamplingParams,
+        options: CallOptions,
+    ) -> None:
+        self.delivered = False
         self._backend = backend
-        self._request = request
-        self._delivered = False
+        self._deltas = deltas
+        options = supported(options, backend)
+        self._request = build_request(backend.config, prompt, params, options, stream=True)
+        self._loop, self._urls = background(), backend.urls()
         self._watches: defaultdict[int, WhitespaceWatch] | None = None  # if structured
 
-    async def run(self, loop: Background, urls: URLs) -> None:
+    async def run(self) -> None:
         """Put every delta into the channel and end it."""
-        self._call = Call(self._backend, self._backend.connect(loop, urls))
+        self._deltas.end(await self.read())
+
+    async def read(self) -> LLMEngineError | None:
+        """Put every delta into the channel; returns the error if the answer is not complete."""
+        self._call = Call(self._backend, self._backend.connect(self._loop, self._urls))
         async with self._call.slots:
             with self._call.usage(self._request) as usage:
-                error = await self._read(usage)
-        self.deltas.end(error)
+                return await self._read(usage)
 
     async def _read(self, usage: CallUsage) -> LLMEngineError | None:
-        """Put every delta into the channel; returns the error if the answer is not complete."""
         try:
             if self._request.output_model is not None:
                 output = await self._structured(usage)
@@ -92,7 +106,7 @@ class StreamReader:
 
         output = await stream_structured(self._call, self._request, send)
         for answer in output.outputs:
-            self.deltas.put([Delta(index=answer.index, parsed=answer.parsed)])
+            self._deltas.put([Delta(index=answer.index, parsed=answer.parsed)])
         return output
 
     async def _exchange(
@@ -116,7 +130,7 @@ class StreamReader:
                     error.partial = decoder.partial
                 # No retry if the caller has read a part of the answer, which a second attempt would
                 # repeat, or if the error holds content, which the caller gets.
-                error.final = error.final or self._delivered or _has_content(error.partial)
+                error.final = error.final or self.delivered or _has_content(error.partial)
                 usage.failed(error)
                 await self._backend.explain(self._call.connection, error)
             raise error from error.__cause__
@@ -151,10 +165,10 @@ class StreamReader:
                     if len(chunk) > _LARGE_CHUNK:
                         await asyncio.sleep(0)  # many events: let other calls run
                     has_content = self._put(deltas := decoder.feed(chunk), usage)
-                    if self.deltas.is_full:
+                    if self._deltas.is_full:
                         # The clocks do not run while a slow reader is waited for.
                         clock.pause()
-                        await self.deltas.room()
+                        await self._deltas.room()
                         now = clock.resume()
                     if has_content:
                         clock.content(now)
@@ -167,11 +181,11 @@ class StreamReader:
 
     def _put(self, deltas: list[Delta], usage: CallUsage) -> bool:
         """Pass the deltas on; returns whether they have generated content."""
-        self.deltas.put(deltas)
+        self._deltas.put(deltas)
         for delta in deltas:
             if delta.has_content:
                 usage.content()
-                self._delivered = True
+                self.delivered = True
                 return True
         return False
 

@@ -20,7 +20,8 @@ class Result:
     ``attempts`` counts the requests that were sent, including failed ones and repairs. ``usage``
     is the sum of their tokens. ``uncounted`` is the number of requests for which the server sent
     no usage, although they may have used tokens. ``cost`` is the money spent on all requests, in
-    ``currency``; it is None if any part of it is unknown.
+    ``currency``; it is None if any part of it is unknown. ``engine`` is the name of the engine
+    whose output or error this is; it is None if the prompt was not given to an engine.
     """
 
     output: LLMOutput | None = None
@@ -30,6 +31,7 @@ class Result:
     cost: float | None = None
     uncounted: int = 0
     currency: str | None = None
+    engine: str | None = None
 
     @property
     def ok(self) -> bool:
