@@ -16,7 +16,8 @@ from llmengine import (
     InternalServerError,
     run_batch,
 )
-from llmengine.batch.balancer import EJECT_AFTER, Balancer, Endpoint
+from llmengine.batch.balancer import Balancer, Endpoint
+from llmengine.engine.health import EJECT_AFTER
 from llmengine.mock import Fault, MockServer, Script
 from llmengine.transport.loop import background
 

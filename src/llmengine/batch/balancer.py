@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import contextmanager
-from math import inf
 from typing import TYPE_CHECKING
 
 from llmengine.engine.call import Call
-from llmengine.types.errors import (
-    APIConnectionError,
-    APITimeoutError,
-    CallError,
-    InternalServerError,
-    UnexpectedResponseError,
-)
+from llmengine.engine.health import FIRST_REST, ServerHealth
+from llmengine.types.errors import CallError
 from llmengine.types.secrets import secret_address
 
 if TYPE_CHECKING:
@@ -25,18 +18,10 @@ if TYPE_CHECKING:
     from llmengine.transport.loop import Background
 
 
-log = logging.getLogger("llmengine")
-
-EJECT_AFTER = 3
-FIRST_REST = 1.0
-LONGEST_REST = 60.0
-
-
 class Endpoint:
     """The server of one engine, with its load and its health; used on the background loop only.
 
-    An endpoint that fails several times in a row rests: it gets no requests for ``first_rest``
-    seconds. Then one request is its trial. Each failed trial doubles the rest, up to a minute.
+    An endpoint whose server rests gets no requests, as ServerHealth says.
     """
 
     def __init__(self, engine: Engine, loop: Background, *, first_rest: float = FIRST_REST) -> None:
@@ -46,10 +31,7 @@ class Endpoint:
         self._loop = loop
         self._outstanding = 0
         self._requests = 0
-        self._failures = 0
-        self._first_rest = self._rest = first_rest
-        self._out_until: float | None = None
-        self._on_trial = False
+        self._health = ServerHealth(engine, first_rest=first_rest)
 
     def call(self, url: str) -> Call:
         """The Call for a route of the batch format, such as ``/v1/...``, at this endpoint."""
@@ -60,7 +42,7 @@ class Endpoint:
     @property
     def out(self) -> bool:
         """Whether the endpoint rests or is on trial."""
-        return self._out_until is not None
+        return self._health.is_out
 
     @property
     def pause(self) -> float:
@@ -76,49 +58,23 @@ class Endpoint:
 
     def trial_in(self, now: float) -> float:
         """Seconds until the endpoint may get its trial; infinite if it is not resting."""
-        if self._out_until is None or self._on_trial:
-            return inf
-        return self._out_until - now
+        return self._health.trial_in(now)
 
     @contextmanager
     def attempt(self, *, trial: bool) -> Iterator[None]:
-        """Count a request while it is under way, and note its success or failure.
-
-        A refusal is a success here, because the server works. After three failures in a row, the
-        endpoint rests. Failures of requests that were already under way then change nothing; only
-        a failed trial makes the rest longer.
-        """
+        """Count a request while it is under way, and note its success or failure."""
         self._outstanding += 1
         self._requests += 1
-        self._on_trial = self._on_trial or trial
         try:
-            yield
+            with self._health.call(trial=trial):
+                yield
         except CallError as error:
-            if _is_server_failure(error):
-                self._note_failure(error, trial=trial)
-            elif error.clock != "wait":  # nothing was sent in that case
-                self._note_success()
+            self._health.note(error, trial=trial)
             raise
         else:
-            self._note_success()
+            self._health.note(None, trial=trial)
         finally:
             self._outstanding -= 1
-            self._on_trial = self._on_trial and not trial
-
-    def _note_success(self) -> None:
-        if self.out:
-            log.info("%s answers again", self.engine)
-        self._failures, self._rest, self._out_until = 0, self._first_rest, None
-
-    def _note_failure(self, error: CallError, *, trial: bool) -> None:
-        self._failures += 1
-        if trial:
-            self._rest = min(self._rest * 2, LONGEST_REST)
-        elif self.out or self._failures < EJECT_AFTER:
-            return
-        self._out_until = asyncio.get_running_loop().time() + self._rest
-        name = type(error).__name__
-        log.info("%s gets no requests for %g s: %s", self.engine, self._rest, name)
 
 
 class Balancer:
@@ -145,10 +101,3 @@ class Balancer:
         if free or (healthy and not tried):
             return min(free or healthy, key=lambda e: e.load), False
         return None if tried else (min(left, key=lambda e: e.trial_in(now)), False)
-
-
-def _is_server_failure(error: CallError) -> bool:
-    """Whether the server is the cause of a failure, and not the request."""
-    if isinstance(error, UnexpectedResponseError):
-        return error.cut
-    return isinstance(error, (APIConnectionError, APITimeoutError, InternalServerError))
