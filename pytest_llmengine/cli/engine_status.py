@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from llmengine import SamplingParams
+from llmengine import FallbackConfig, SamplingParams
 from llmengine.config.backends import backends, load_backend
 from llmengine.engine.files import load_engines
 from llmengine.types.errors import LLMEngineError
@@ -67,6 +67,8 @@ def _container_row(one: ListedContainer) -> tuple[str, ...]:
 
 def _address(config: EngineConfig, settings: Settings) -> tuple[str, str]:
     """The address of an engine and where it was configured, or the reason why there is none."""
+    if isinstance(config, FallbackConfig):
+        return _names(config), _UNKNOWN
     if facts(config.backend).own_server and config.endpoint is None:
         return "its own server", _UNKNOWN
     try:
@@ -79,6 +81,10 @@ def _address(config: EngineConfig, settings: Settings) -> tuple[str, str]:
     if found is None and engine.default_endpoint is None:
         return "none", _UNKNOWN
     return found or (engine.default_endpoint, "default")
+
+
+def _names(config: FallbackConfig) -> str:
+    return ", ".join(engine.name for engine in config.engines)
 
 
 ONE_TOKEN = SamplingParams(temperature=0, max_tokens=1)
@@ -108,6 +114,8 @@ def check_engine(name: str, file: Path | None) -> EngineCheck:
         plan = make_plan(name, _settings(name, file))
         config = plan.config.model_copy(update=_NO_WAITING)
         who = f"{config.model} in this process"
+        if isinstance(config, FallbackConfig):
+            who = _names(config)
         if not plan.in_process:
             with config.engine as engine:
                 known = identify(engine).provenance

@@ -11,6 +11,7 @@ from .config.settings import Price as Price
 from .config.settings import Timeouts as Timeouts
 from .engine.engine import Engine as Engine
 from .engine.engine import EngineConfig as EngineConfig
+from .engine.fallback import FallbackConfig as FallbackConfig
 from .engine.files import load_engines as load_engines
 from .pool.pool import EnginePool as EnginePool
 from .pool.pool import get_engine as get_engine

@@ -21,6 +21,8 @@ _BUILT_IN = {
     "vllm_api": "llmengine.backends.vllm_api:VLLMAPI",
     "vllm_local": "llmengine.backends.vllm_local:VLLMLocal",
 }
+# What has a name like a backend, but no server of its own.
+_COMPOSED = {"fallback": "llmengine.engine.fallback:FallbackBackend"}
 
 
 def backends() -> list[str]:
@@ -33,8 +35,9 @@ def load_backend(name: str) -> Any:
 
     Raises ConfigError, which lists the known names, if there is no such backend.
     """
-    if name in _BUILT_IN:
-        module, _, attribute = _BUILT_IN[name].partition(":")
+    place = _BUILT_IN.get(name) or _COMPOSED.get(name)
+    if place is not None:
+        module, _, attribute = place.partition(":")
         return getattr(import_module(module), attribute)
     for entry in entry_points(group=GROUP, name=name):
         return entry.load()

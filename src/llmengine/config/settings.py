@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, fields
 from math import inf
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -31,7 +31,7 @@ from llmengine.types.sampling import SamplingParams
 from llmengine.types.secrets import as_shown, conceal, register
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pydantic_core import ErrorDetails
 
@@ -182,6 +182,8 @@ class EngineSettings(BaseModel):
         protected_namespaces=(),
     )
 
+    _kind: ClassVar[str] = ""  # the backend, if the class has only one
+
     name: str = ""
     backend: str
     model: str
@@ -231,8 +233,8 @@ class EngineSettings(BaseModel):
             try:
                 super().__init__(**fields)
             except ValidationError as error:
-                where = f"engine {fields.get('name') or fields.get('backend') or ''!r}"
-                raise InvalidFieldError(problems(where, error)) from None
+                where = f"engine {fields.get('name') or fields.get('backend') or self._kind!r}"
+                raise InvalidFieldError(problems(where, error, type(self))) from None
 
         # Without this, pydantic would also call __init__ for nested models and `model_validate`,
         # whose callers expect pydantic's own ValidationError.
@@ -316,21 +318,21 @@ class EngineSettings(BaseModel):
         self.model_post_init(None)  # its keys are not registered in this process yet
 
 
-_FIELDS = [
-    *EngineSettings.model_fields,
-    *("base_url", "api_base", "host", "num_retries"),
-]
+_OTHER_NAMES = ("base_url", "api_base", "host", "num_retries")
 
 
-def problems(where: str, error: ValidationError) -> str:
+def problems(where: str, error: ValidationError, kind: type[EngineSettings]) -> str:
     """What is wrong with the fields of an engine, without their values, which may be keys."""
-    return "; ".join(f"{where}: {_problem(entry)}" for entry in error.errors(include_input=False))
+    known = [*kind.model_fields, *_OTHER_NAMES]
+    entries = error.errors(include_input=False)
+    return "; ".join(f"{where}: {_problem(entry, known)}" for entry in entries)
 
 
-def _problem(error: ErrorDetails) -> str:
-    field = ".".join(str(part) for part in error["loc"]) or "engine"
+def _problem(error: ErrorDetails, known: Sequence[str]) -> str:
+    field = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"{field}: is not a field of an engine; {suggestion(field, _FIELDS)}"
+        return f"{field}: is not a field of an engine; {suggestion(field, known)}"
     if error["type"] == "missing":
         return f"{field}: is missing"
-    return f"{field}: {str(error['msg']).removeprefix('Value error, ')}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{field}: {message}" if field else message

@@ -11,6 +11,8 @@ from llmengine.config.backends import backends
 from llmengine.config.documents import DocumentError, load_yaml, read_text
 from llmengine.config.settings import problems
 from llmengine.engine.engine import EngineConfig
+from llmengine.engine.fallback import FALLBACK, FallbackConfig
+from llmengine.types.arguments import suggestion
 from llmengine.types.errors import ConfigError
 from llmengine.types.secrets import conceal
 
@@ -34,14 +36,45 @@ def load_engines(path: str | os.PathLike[str]) -> dict[str, EngineConfig]:
 
 def parse_engines(entries: list[object], source: str) -> dict[str, EngineConfig]:
     """The engines of a list of mappings, by name; error messages begin with `source`."""
+    listed = dict(enumerate(_with_limiters(entries, source), start=1))
+    configs: dict[int, EngineConfig] = {}
+    # The engines of which the fallbacks are made may come after them.
+    for place, entry in sorted(listed.items(), key=lambda item: _is_fallback(item[1])):
+        where = f"{source}: engine {place}"
+        made = _with_engines(entry, list(configs.values()), where) if _is_fallback(entry) else entry
+        configs[place] = _parse(made, where)
     engines: dict[str, EngineConfig] = {}
-    for place, entry in enumerate(_with_limiters(entries, source), start=1):
-        config = _parse(entry, f"{source}: engine {place}")
+    for place, config in sorted(configs.items()):
         if config.name in engines:
             msg = f"{source}: engine {place}: name: {config.name!r} is taken by an earlier engine"
             raise ConfigError(msg)
         engines[config.name] = config
     return engines
+
+
+def _is_fallback(entry: object) -> bool:
+    return isinstance(entry, dict) and entry.get("backend") == FALLBACK
+
+
+def _with_engines(entry: object, configs: list[EngineConfig], where: str) -> object:
+    """The entry of a fallback, with the configurations of the engines that it names."""
+    assert isinstance(entry, dict)
+    if entry.get("name"):
+        where = f"{where} ({entry['name']})"
+    known = {config.name: config for config in configs}
+    names = entry.get("engines")
+    if not isinstance(names, list):
+        raise ConfigError(
+            f"{where}: engines: is {names!r}; give the names of the file's engines in their order, "
+            "such as [laptop, h100]"
+        )
+    for name in names:
+        if not isinstance(name, str) or name not in known:
+            raise ConfigError(
+                f"{where}: engines: no engine of this file that can be part of a fallback is named "
+                f"{name!r}; {suggestion(str(name), known)}"
+            )
+    return entry | {"engines": [known[name] for name in names]}
 
 
 def _with_limiters(entries: list[object], source: str) -> list[object]:
@@ -94,10 +127,11 @@ def _parse(entry: object, where: str) -> EngineConfig:
     if entry.get("name"):
         where = f"{where} ({entry['name']})"
     try:
-        config = EngineConfig.model_validate(entry)
+        kind = FallbackConfig if _is_fallback(entry) else EngineConfig
+        config = kind.model_validate(entry)
     except ValidationError as error:
-        raise ConfigError(problems(where, error)) from None  # the error shows values, also keys
-    if config.backend not in backends():
+        raise ConfigError(problems(where, error, kind)) from None  # it shows values, also keys
+    if config.backend != FALLBACK and config.backend not in backends():
         msg = f"{where}: backend: {config.backend!r} is unknown; known are {', '.join(backends())}"
         raise ConfigError(msg)
     return config
