@@ -7,7 +7,7 @@ import sys
 import traceback
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 from llmengine.dialects.errors import refuses_reasoning
 from llmengine.telemetry.usage import meter
@@ -39,6 +39,18 @@ _OK = 200  # an answer that is cut or cannot be read has this status too
 _LARGE_BODY = 2**20
 
 
+class CallObserver(Protocol):
+    """Is told what happens to one call, on the background loop."""
+
+    def sent(self) -> None:
+        """A request is about to be sent."""
+        ...
+
+    def cancelled(self, result: Result) -> None:
+        """The call was cancelled; the result says what it has spent."""
+        ...
+
+
 class CallUsage:
     """Counts the requests of one prompt and their usage, and traces them if tracing is on.
 
@@ -50,6 +62,7 @@ class CallUsage:
         "_account",
         "_closed",
         "_engine",
+        "_observer",
         "_refused_attempts",
         "_started",
         "_tariff",
@@ -59,11 +72,17 @@ class CallUsage:
     )
 
     def __init__(
-        self, engine: str, account: Account, tariff: Tariff | None, span: ChatSpan | None
+        self,
+        engine: str,
+        account: Account,
+        tariff: Tariff | None,
+        span: ChatSpan | None,
+        observer: CallObserver | None = None,
     ) -> None:
         self.attempts = 0
         self.span = span
         self._engine = engine
+        self._observer = observer
         self._account = account
         self._tariff = tariff
         self._usages: list[Usage] = []
@@ -76,6 +95,8 @@ class CallUsage:
         self.attempts += 1
         if self.span is not None:
             self.span.attempt(self.attempts)
+        if self._observer is not None:
+            self._observer.sent()
 
     def answered(self, usage: Usage | None) -> None:
         """The request was answered; `usage` is what the server reported, if anything."""
@@ -130,7 +151,10 @@ class CallUsage:
 
     def __exit__(self, *exc_info: object) -> None:
         if not self._closed:
-            self._close(None, CallError("the caller cancelled the call"), cancelled=True)
+            error = CallError("the caller cancelled the call")
+            result = self._close(None, error, cancelled=True)
+            if self._observer is not None:
+                self._observer.cancelled(result)
         if self.span is not None:
             self.span.leave()
 
@@ -161,10 +185,12 @@ class Call:
         self._account = meter.account(backend.account)
         self.tracing = tracing_of(config.name, config.model, backend.name, connection.urls.chat)
 
-    def usage(self, request: ChatRequest | None = None) -> CallUsage:
+    def usage(
+        self, request: ChatRequest | None = None, observer: CallObserver | None = None
+    ) -> CallUsage:
         """The counter of one prompt, from request to result; traced if the request is given."""
         span = None if self.tracing is None or request is None else self.tracing.span(request)
-        return CallUsage(self.config.name, self._account, self._tariff, span)
+        return CallUsage(self.config.name, self._account, self._tariff, span, observer)
 
     async def exchange(
         self, request: ChatRequest, usage: CallUsage, max_retries: int | None = None

@@ -350,7 +350,7 @@ class Engine:
         answer: T = await wait(loop.submit(work()))
         return answer
 
-    def _job_maker(self, options: CallOptions) -> JobMaker:
+    def _job_maker(self, options: CallOptions) -> JobMaker[Job]:
         """What makes the jobs of a call's prompts."""
         return job_maker(self.backend, options)
 

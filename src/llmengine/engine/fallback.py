@@ -5,16 +5,18 @@ The same happens if the answer is not accepted.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, get_args
 
-from pydantic import AfterValidator, BeforeValidator, field_serializer, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, model_validator
 
 from llmengine.backends.base import Backend
 from llmengine.engine.engine import Engine, EngineConfig
 from llmengine.engine.fallback_router import AnswerKind, ErrorKind, FallbackRouter, Rejects, name_of
+from llmengine.engine.hedge import HedgePolicy
 from llmengine.engine.results import JobMaker, job_maker
 from llmengine.engine.stream import StreamReader
 from llmengine.telemetry.pricing import DEFAULT_CURRENCY
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 FALLBACK: Literal["fallback"] = "fallback"
 _LEAST = 2
+_PERCENTILE = re.compile(r"p[1-9]\d?")
 DEFAULT_ERRORS: tuple[ErrorKind, ...] = (
     "connection",
     "timeout",
@@ -80,6 +83,16 @@ def _answers(value: object) -> object:
     return value
 
 
+def _hedge_after(value: object) -> object:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
+    percentile = isinstance(value, str) and _PERCENTILE.fullmatch(value)
+    if value is not None and not number and not percentile:
+        raise ValueError(
+            f"is {value!r}; give a number of seconds above 0, or a percentile such as 'p95'"
+        )
+    return value
+
+
 def _listed(value: object, example: str) -> Sequence[object]:
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise ValueError(f"is {value!r}; give a list such as {example}")  # noqa: TRY004
@@ -103,6 +116,11 @@ class FallbackConfig(EngineConfig):
       "length" (it was cut), "schema" (it does not fit the ``output_model``) and "empty"; or
       functions that get the LLMOutput and return whether the next engine is asked.
 
+    - ``hedge_after`` is the number of seconds after which a prompt that is not answered is given to
+      the next engine too, or a percentile of the times of the last answers, such as "p95". The
+      answer that comes first is used, and the other call is cancelled. Streams are not hedged.
+    - ``hedge_budget`` is the largest share of the prompts for which this is done.
+
     All other fields are set at the engines. Raises InvalidFieldError, which names each wrong field.
     """
 
@@ -117,6 +135,9 @@ class FallbackConfig(EngineConfig):
     errors: Annotated[tuple[ErrorKind, ...], BeforeValidator(_errors)] = DEFAULT_ERRORS
     answers: Annotated[tuple[AnswerKind | Rejects, ...], BeforeValidator(_answers)] = ()
 
+    hedge_after: Annotated[float | str | None, BeforeValidator(_hedge_after)] = None
+    hedge_budget: float = Field(default=0.05, gt=0, le=1)
+
     @field_serializer("answers", when_used="json")
     def _names(self, answers: tuple[AnswerKind | Rejects, ...]) -> list[str]:
         return [one if isinstance(one, str) else name_of(one) for one in answers]
@@ -128,6 +149,8 @@ class FallbackConfig(EngineConfig):
                 getattr(self, name) != field.get_default(call_default_factory=True)
             ):
                 raise ValueError(f"{name}: a fallback has none of its own; set it at its engines")
+        if self.hedge_after is None and "hedge_budget" in self.model_fields_set:
+            raise ValueError("hedge_budget: has no effect without hedge_after; give both")
         models = ", ".join(dict.fromkeys(config.model for config in self.engines))
         if self.model not in {"", models}:
             raise ValueError("model: a fallback has none of its own; set it at its engines")
@@ -159,10 +182,12 @@ class FallbackBackend(Backend):
         super().__init__(config)
         self.backends = [one.engine.backend for one in config.engines]
         kinds = {one for one in config.answers if isinstance(one, str)}
+        after = config.hedge_after
         self.router = FallbackRouter(
             self.backends,
             frozenset({*config.errors, *kinds}),
             [one for one in config.answers if not isinstance(one, str)],
+            hedge=None if after is None else HedgePolicy(after, config.hedge_budget),
             weighted=config.order == "weighted",
         )
 
@@ -214,7 +239,7 @@ class FallbackEngine(Engine):
         """The engines of which it is made."""
         return tuple(config.engine for config in self.config.engines)
 
-    def _job_maker(self, options: CallOptions) -> JobMaker:
+    def _job_maker(self, options: CallOptions) -> JobMaker[Job]:
         router = self.backend.router
         makers = [job_maker(backend, options) for backend in self.backend.backends]
 

@@ -6,10 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from llmengine.engine.call import internal_error
 from llmengine.engine.health import ServerHealth
+from llmengine.engine.hedge import HedgedCall, cancel_running, first_final, recent_times
 from llmengine.telemetry.usage import total_cost, total_usage
 from llmengine.types.errors import (
     AnswerTooLargeError,
@@ -33,14 +35,16 @@ from llmengine.types.errors import (
     UnexpectedResponseError,
 )
 from llmengine.types.outputs import LLMOutput
+from llmengine.types.results import Result
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from llmengine.backends.base import Backend
-    from llmengine.engine.results import Job
+    from llmengine.engine.call import CallObserver
+    from llmengine.engine.hedge import HedgePolicy
+    from llmengine.engine.results import ObservedJob
     from llmengine.engine.stream import StreamReader
-    from llmengine.types.results import Result
 
 
 log = logging.getLogger("llmengine")
@@ -116,6 +120,7 @@ class Member:
         self.weight = backend.config.weight
         self.health = ServerHealth(self.name)
         self.credit = 0.0  # by which the weighted order is found
+        self.times = recent_times()
 
     def is_usable(self, now: float, *, if_paused: bool) -> bool:
         """Whether it should be asked: its server does not rest, and has not asked to wait."""
@@ -127,11 +132,36 @@ class Member:
         # A server that goes on answering 429 gets one request at a time.
         return not limits.pause and not (limits.is_refusing and limits.in_flight)
 
+    def is_idle(self) -> bool:
+        """Whether the engine could send a request at once."""
+        limits = self.backend.limits()
+        if limits is None:
+            return True
+        most = min(limits.limit, self.backend.concurrency)
+        return limits.in_flight < most and not limits.waiting and not limits.is_refusing
+
+
+class EngineTurn(NamedTuple):
+    """The engine that is asked, and whether this is the trial of its server."""
+
+    member: Member
+    trial: bool = False
+
+
+class EngineOutcome(NamedTuple):
+    """The result of one engine, and why the next one is asked; None if it is not."""
+
+    member: Member
+    result: Result
+    reason: str | None
+
 
 class FallbackRouter:
     """Gives each prompt to one engine after another; used on the background loop only.
 
-    ``rejects`` are the functions that reject answers.
+    ``kinds`` are the errors and answers after which the next engine is asked, and ``rejects`` are
+    functions that reject answers. With ``hedge``, a prompt whose first engine takes long is given
+    to a second one at the same time.
     """
 
     def __init__(
@@ -139,63 +169,121 @@ class FallbackRouter:
         backends: Sequence[Backend],
         kinds: frozenset[ErrorKind | AnswerKind],
         rejects: Sequence[Rejects],
+        hedge: HedgePolicy | None = None,
         *,
         weighted: bool,
     ) -> None:
         self._members = [Member(place, backend) for place, backend in enumerate(backends)]
         self._kinds = kinds
         self._rejects = rejects
+        self._hedge = hedge
         self._weighted = weighted
 
-    async def result(self, make_jobs: Sequence[Callable[[], Job]]) -> Result:
+    async def result(self, make_jobs: Sequence[Callable[[], ObservedJob]]) -> Result:
         """The result of a prompt, for which each engine has a function that makes its job."""
-        tried: list[tuple[Member, Result]] = []
-        for member, trial in self._attempts():
-            with member.health.call(trial=trial):
-                result = await make_jobs[member.place]()()
-            member.health.note(result.error, trial=trial)
-            tried.append((member, result))
-            try:
-                reason = self._reason(result)
-            except Exception as error:  # noqa: BLE001 - a bug at one prompt must not lose the batch
-                failed = internal_error(error)
-                failed.partial = result.output
-                return combined(tried, replace(result, output=None, error=failed))
-            if reason is None:
-                return combined(tried, result)
-            log.info("engine %r: %s, so the next engine is asked", member.name, reason)
-        answered = [result for _, result in tried if result.ok]
-        return combined(tried, answered[-1] if answered else tried[-1][1])
+        left, outcomes, lost = self._order(), list[EngineOutcome](), list[Result]()
+        while left:
+            if self._hedge is not None and not outcomes:
+                new = await self._hedged(self._hedge, left, make_jobs, lost)
+            else:
+                new = [await self._ask(self._next(left), make_jobs)]
+            outcomes += new
+            for outcome in new:
+                if outcome.reason is None:
+                    return combined(outcomes, lost, outcome.result)
+        answered = [outcome.result for outcome in outcomes if outcome.result.ok]
+        return combined(outcomes, lost, answered[-1] if answered else outcomes[-1].result)
 
     async def stream(self, readers: Sequence[StreamReader]) -> LLMEngineError | None:
         """Read the stream of one engine; the next one is asked only before the first content."""
-        failed: list[tuple[Member, LLMEngineError]] = []
-        for member, trial in self._attempts():
+        left, failed = self._order(), list[tuple[Member, LLMEngineError]]()
+        while True:
+            member, trial = self._next(left)
             reader = readers[member.place]
             with member.health.call(trial=trial):
                 error = await reader.read()
             member.health.note(error, trial=trial)
             if error is None:
                 return None
+            if reader.delivered or not left or kind_of_error(error) not in self._kinds:
+                _add_earlier(error, failed)
+                return error
             failed.append((member, error))
-            if reader.delivered or kind_of_error(error) not in self._kinds:
-                break
             log.info("engine %r: %s, so the next engine is asked", member.name, _label(error))
-        return _with_earlier(failed)
 
-    def _attempts(self) -> Iterator[tuple[Member, bool]]:
-        """The engines in the order in which they are asked; and whether it is a trial.
+    async def _ask(
+        self,
+        turn: EngineTurn,
+        make_jobs: Sequence[Callable[[], ObservedJob]],
+        observer: CallObserver | None = None,
+    ) -> EngineOutcome:
+        member, trial = turn
+        with member.health.call(trial=trial):
+            result = await make_jobs[member.place]()(observer)
+        member.health.note(result.error, trial=trial)
+        try:
+            reason = self._reason(result)
+        except Exception as raised:  # noqa: BLE001 - a bug at one prompt must not lose the batch
+            error = internal_error(raised)
+            error.partial = result.output
+            result, reason = replace(result, output=None, error=error), None
+        if reason is not None:
+            log.info("engine %r: %s, so the next engine is asked", member.name, reason)
+        return EngineOutcome(member, result, reason)
+
+    async def _hedged(
+        self,
+        hedge: HedgePolicy,
+        left: list[Member],
+        make_jobs: Sequence[Callable[[], ObservedJob]],
+        lost: list[Result],
+    ) -> list[EngineOutcome]:
+        """The outcomes at the first engine and, if it takes unusually long, at a second one.
+
+        The first outcome after which no other engine is asked ends both; what the other call has
+        spent is added to ``lost``.
+        """
+        hedge.note_prompt()
+        turn = self._next(left)
+        member = turn.member
+        first = HedgedCall[EngineOutcome](partial(self._ask, turn, make_jobs))
+        calls = [first]
+        try:
+            if not await first.wait(hedge.delay(member.times)):
+                second = self._second(hedge, left)
+                if second is not None:
+                    log.info("engine %r takes long, so %r is asked too", member.name, second.name)
+                    ask = partial(self._ask, EngineTurn(second), make_jobs)
+                    calls.append(HedgedCall[EngineOutcome](ask))
+            outcomes = await first_final(calls)
+        finally:
+            lost += await cancel_running(calls)
+        answered = next((one.result.ok for one in outcomes if one.member is member), None)
+        # The answer of a call that was cancelled would have taken longer than this.
+        if answered is not False:
+            member.times.append(first.seconds)
+        return outcomes
+
+    def _second(self, hedge: HedgePolicy, left: list[Member]) -> Member | None:
+        """The engine that is asked too; None if all are busy or the budget is spent."""
+        now = asyncio.get_running_loop().time()
+        free = (m for m in left if m.is_usable(now, if_paused=False) and m.is_idle())
+        member = next(free, None)
+        if member is None or not hedge.take():
+            return None
+        left.remove(member)
+        return member
+
+    def _next(self, left: list[Member]) -> EngineTurn:
+        """Take the engine that is asked next.
 
         An engine whose server rests or has asked to wait comes after those that can answer.
         """
-        loop, if_paused = asyncio.get_running_loop(), "rate_limit" not in self._kinds
-        left = self._order()
-        while left:
-            now = loop.time()
-            usable = (m for m in left if m.is_usable(now, if_paused=if_paused))
-            member = next(usable, left[0])
-            left.remove(member)
-            yield member, member.health.trial_in(now) <= 0
+        now, if_paused = asyncio.get_running_loop().time(), "rate_limit" not in self._kinds
+        usable = (m for m in left if m.is_usable(now, if_paused=if_paused))
+        member = next(usable, left[0])
+        left.remove(member)
+        return EngineTurn(member, trial=member.health.trial_in(now) <= 0)
 
     def _order(self) -> list[Member]:
         """The order for the next prompt.
@@ -225,15 +313,16 @@ class FallbackRouter:
         return None
 
 
-def combined(tried: Sequence[tuple[Member, Result]], chosen: Result) -> Result:
-    """The chosen result, with the sums of the attempts and the spending of all of them."""
-    if len(tried) == 1:
+def combined(outcomes: Sequence[EngineOutcome], lost: Sequence[Result], chosen: Result) -> Result:
+    """The chosen result, with the sums of what all calls have spent."""
+    results = [*(outcome.result for outcome in outcomes), *lost]
+    if len(results) == 1:
         return chosen
-    results = [result for _, result in tried]
     attempts = sum(result.attempts for result in results)
     if chosen.error is not None:
-        errors = [(member, result.error) for member, result in tried if result.error is not None]
-        _with_earlier(errors)
+        tried = [(one.member, one.result.error) for one in outcomes if one.result is not chosen]
+        earlier = [(member, error) for member, error in tried if error is not None]
+        _add_earlier(chosen.error, earlier)
         if isinstance(chosen.error, CallError):
             chosen.error.attempts = attempts
     cost, currency = total_cost((result.cost, result.currency) for result in results)
@@ -247,15 +336,13 @@ def combined(tried: Sequence[tuple[Member, Result]], chosen: Result) -> Result:
     )
 
 
-def _with_earlier(failed: Sequence[tuple[Member, LLMEngineError]]) -> LLMEngineError:
-    """The last error; the errors of the engines that were asked before are in its notes."""
-    *earlier, (_, error) = failed
+def _add_earlier(error: LLMEngineError, earlier: Sequence[tuple[Member, LLMEngineError]]) -> None:
+    """Add the errors of the engines that failed before to the message and the notes."""
     if earlier and isinstance(error, CallError):
         listed = ", ".join(f"{member.name!r} ({_label(before)})" for member, before in earlier)
         error.advise(f"these engines failed before: {listed}")
     for member, before in earlier:
         error.add_note(f"engine {member.name!r}: {type(before).__name__}: {before}")
-    return error
 
 
 def _label(error: LLMEngineError) -> str:

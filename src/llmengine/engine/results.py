@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import cache, partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, TypeVar
 
 from llmengine.dialects.common import is_off
 from llmengine.engine.call import Call, as_llm_error, warn_of_reasoning
@@ -20,10 +20,10 @@ from llmengine.types.request import Capability
 from llmengine.types.results import Result
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Coroutine, Iterable
 
     from llmengine.backends.base import Backend
-    from llmengine.engine.call import CallUsage
+    from llmengine.engine.call import CallObserver, CallUsage
     from llmengine.engine.job_queue import JobQueue
     from llmengine.engine.options import CallOptions
     from llmengine.types.outputs import LLMOutput
@@ -34,7 +34,18 @@ if TYPE_CHECKING:
 Job = Callable[[], Awaitable[Result]]
 
 
-class JobMaker(NamedTuple):
+class ObservedJob(Protocol):
+    """A Job that may have an observer."""
+
+    def __call__(self, observer: CallObserver | None = None) -> Coroutine[object, object, Result]:
+        """The result of the prompt."""
+        ...
+
+
+J_co = TypeVar("J_co", covariant=True)
+
+
+class JobMaker(NamedTuple, Generic[J_co]):
     """Makes the jobs of a call's prompts.
 
     ``begin`` is called on the loop before the first job is done; it raises ConfigError for a
@@ -43,10 +54,10 @@ class JobMaker(NamedTuple):
     """
 
     begin: Callable[[], object]
-    make: Callable[[Prompt, SamplingParams, int], Job]
+    make: Callable[[Prompt, SamplingParams, int], J_co]
 
 
-def job_maker(backend: Backend, options: CallOptions) -> JobMaker:
+def job_maker(backend: Backend, options: CallOptions) -> JobMaker[ObservedJob]:
     """The JobMaker of a backend.
 
     The addresses are found here and not on the loop, because finding them may start a server.
@@ -58,7 +69,7 @@ def job_maker(backend: Backend, options: CallOptions) -> JobMaker:
     def call() -> Call:
         return Call(backend, backend.connect(loop, urls))
 
-    def job(prompt: Prompt, params: SamplingParams, place: int) -> Job:
+    def job(prompt: Prompt, params: SamplingParams, place: int) -> ObservedJob:
         request: ChatRequest | LLMEngineError
         try:
             request = build_request(backend.config, prompt, params, options, index=place)
@@ -82,7 +93,11 @@ def supported(options: CallOptions, backend: Backend) -> CallOptions:
     return replace(options, reasoning=False if is_off(wanted) else None)
 
 
-async def result_of(make_call: Callable[[], Call], request: ChatRequest | LLMEngineError) -> Result:
+async def result_of(
+    make_call: Callable[[], Call],
+    request: ChatRequest | LLMEngineError,
+    observer: CallObserver | None = None,
+) -> Result:
     """The result of one prompt, whether it succeeded or failed; only cancellation is raised.
 
     The request is an error if the prompt is invalid.
@@ -91,7 +106,7 @@ async def result_of(make_call: Callable[[], Call], request: ChatRequest | LLMEng
         return Result(error=request, attempts=0, cost=0.0)
     call = make_call()
     async with call.slots:
-        with call.usage(request) as usage:
+        with call.usage(request, observer) as usage:
             try:
                 output = await _answer(call, request, usage)
             except Exception as raised:  # noqa: BLE001 - a bug at one prompt must not lose the batch
