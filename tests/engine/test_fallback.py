@@ -21,6 +21,8 @@ from llmengine import (
     load_engines,
     run_batch,
 )
+from llmengine.integrations.dspy.adapter import engine_of
+from llmengine.integrations.ray_data.config import config_of
 from llmengine.mock import Fault, MockReply, MockServer, Script
 from llmengine.telemetry.usage import Who, meter
 
@@ -369,6 +371,26 @@ def test_pickled_fallback_answers(fallback: Any, first: MockServer) -> None:
     assert [one.name for one in engine.engines] == ["first", "second"]
 
 
+def test_key_of_an_engine_is_neither_shown_nor_sent(second: MockServer) -> None:
+    """The engines of a fallback are treated like other engines, also if they are mappings."""
+    key = "sk-of-the-second-engine"
+    fields = {"backend": "openai_compatible", "model": "mock", "endpoint": second.root_url}
+    given = [{"name": "a", **fields}, {"name": "b", "api_key": key, **fields}]
+    safe = FallbackConfig(engines=given, answers=["empty", too_short])
+
+    assert key not in repr(safe)
+    assert key not in safe.model_dump_json()
+    assert '"answers":["empty","too_short"]' in safe.model_dump_json()
+    with pytest.raises(ConfigError, match="engine 'b': api_key: Ray would send the key"):
+        config_of(safe)
+
+
+def test_language_model_of_dspy_needs_one_engine(fallback: Any) -> None:
+    """DSPy's cache keeps answers by the server."""
+    with pytest.raises(ConfigError, match="make the language model of one of its engines"):
+        engine_of(fallback())
+
+
 FILE = """
 - name: safe
   backend: fallback
@@ -388,7 +410,9 @@ def test_file_names_the_engines(tmp_path: Path, clean_folder: Any) -> None:
 
     configs = load_engines(path)
     with EnginePool(configs) as pool:
-        (result,) = pool.get("safe").results("Hello")
+        safe_engine = pool.get("safe")
+        (result,) = safe_engine.results("Hello")
+        assert safe_engine.engines == (pool.get("laptop"), pool.get("hosted"))
 
     assert list(configs) == ["safe", "hosted", "laptop"]
     safe = configs["safe"]

@@ -27,13 +27,14 @@ from llmengine.types.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from llmengine.dialects.base import Dialect
     from llmengine.engine.channel import Channel
     from llmengine.engine.options import CallOptions
     from llmengine.engine.results import Job
     from llmengine.telemetry.pricing import Tariff
     from llmengine.transport.limiter_config import LimiterState
     from llmengine.types.outputs import Delta
-    from llmengine.types.request import Prompt
+    from llmengine.types.request import Capability, Prompt
     from llmengine.types.sampling import SamplingParams
 
 
@@ -190,6 +191,18 @@ class FallbackBackend(Backend):
             hedge=None if after is None else HedgePolicy(after, config.hedge_budget),
             weighted=config.order == "weighted",
         )
+
+    if not TYPE_CHECKING:  # type checkers know attributes, and no properties, of a Backend
+
+        @property
+        def dialect(self) -> Dialect:
+            """Raises ConfigError, because there is no server of its own."""
+            raise self._no_server()
+
+        @property
+        def capabilities(self) -> frozenset[Capability]:
+            """What all of its engines can do."""
+            return frozenset.intersection(*(backend.capabilities for backend in self.backends))
 
     @property
     def endpoint(self) -> str:

@@ -228,7 +228,7 @@ class FallbackRouter:
             error.partial = result.output
             result, reason = replace(result, output=None, error=error), None
         if reason is not None:
-            log.info("engine %r: %s, so the next engine is asked", member.name, reason)
+            log.info("engine %r: %s; another one is asked if one is left", member.name, reason)
         return EngineOutcome(member, result, reason)
 
     async def _hedged(
@@ -268,7 +268,7 @@ class FallbackRouter:
         """The engine that is asked too; None if all are busy or the budget is spent."""
         now = asyncio.get_running_loop().time()
         free = (m for m in left if m.is_usable(now, if_paused=False) and m.is_idle())
-        member = next(free, None)
+        member = next((m for m in free if not m.health.is_out), None)
         if member is None or not hedge.take():
             return None
         left.remove(member)

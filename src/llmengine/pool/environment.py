@@ -10,7 +10,6 @@ from pydantic import SecretStr
 
 from llmengine.config.address import ENVIRONMENT, EnvSource, locate
 from llmengine.config.backends import load_backend
-from llmengine.engine.fallback import FallbackConfig
 from llmengine.types.errors import ConfigError
 from llmengine.types.secrets import register
 
@@ -81,9 +80,6 @@ def with_variables(
     variables to read, by default those of the backend. Raises ConfigError if ``api_key_env`` names
     a variable that is not in the same source as the address.
     """
-    if isinstance(config, FallbackConfig):
-        engines = tuple(with_variables(engine, sources) for engine in config.engines)
-        return config.model_copy(update={"engines": engines})
     location = locate(config, names or load_backend(config.backend).variables(), sources)
     if config.api_key is not None or config.api_key_env is not None:
         change = _own_key(config, location, sources)

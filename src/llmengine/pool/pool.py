@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from llmengine.config.address import Names
 from llmengine.engine.engine import EngineConfig
+from llmengine.engine.fallback import FallbackConfig
 from llmengine.engine.files import load_engines
 from llmengine.pool.environment import ENV_FILE, first_value, read_variables, with_variables
 from llmengine.types.arguments import checked_call
@@ -175,11 +176,27 @@ class EnginePool:
     def get(self, name: str) -> Engine:
         """The engine of that name, made at the first call; raises as `config` does."""
         with self._lock:
-            if name not in self._engines:
-                self._engines[name] = with_variables(
-                    self.config(name), read_variables(self._env_file)
-                ).engine
-            return self._engines[name]
+            return self._get(name)
+
+    def _get(self, name: str) -> Engine:
+        if name not in self._engines:
+            self._engines[name] = self._complete(self.config(name)).engine
+        return self._engines[name]
+
+    def _complete(self, config: EngineConfig) -> EngineConfig:
+        """The configuration with what variables add to it.
+
+        A fallback of registered engines is made of the pool's own engines.
+        """
+        if not isinstance(config, FallbackConfig):
+            return with_variables(config, read_variables(self._env_file))
+        engines = [
+            self._get(one.name).config
+            if self._configs.get(one.name) == one
+            else self._complete(one)
+            for one in config.engines
+        ]
+        return config.model_copy(update={"engines": tuple(engines)})
 
     def names(self) -> list[str]:
         """The registered names, sorted."""

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from pydantic_core import to_json
 
 from llmengine.engine.engine import Engine, EngineConfig
+from llmengine.engine.fallback import FallbackEngine
 from llmengine.telemetry.usage import total_usage
 from llmengine.types.errors import (
     ConfigError,
@@ -72,6 +73,11 @@ def engine_of(source: LMSource, *, num_retries: int | None = None) -> Engine:
         raise ConfigError(
             f"a language model cannot be made of a {type(source).__name__}; give an engine, "
             "an EngineConfig, or a worker that get_worker() or OpenAICompatibleWorker() gives"
+        )
+    if isinstance(engine, FallbackEngine):
+        raise ConfigError(
+            f"engine {engine.name!r} is a fallback, and DSPy's cache could not tell which engine "
+            "has answered; make the language model of one of its engines"
         )
     return engine if num_retries is None else _with_retries(engine, num_retries)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from llmengine.engine.engine import EngineConfig
+from llmengine.engine.fallback import FallbackConfig
 from llmengine.engine.files import load_engines, parse_engines
 from llmengine.pool.pool import get_engine
 from llmengine.types.errors import ConfigError, UnknownEngineError
@@ -38,6 +39,14 @@ def config_of(spec: EngineConfig | Mapping[str, object]) -> EngineConfig:
     Ray keeps the arguments of a plan in its store and sends them to its nodes in plain text.
     """
     config = spec if isinstance(spec, EngineConfig) else _from_fields(spec)
+    _refuse_key(config)
+    return config
+
+
+def _refuse_key(config: EngineConfig) -> None:
+    if isinstance(config, FallbackConfig):
+        for engine in config.engines:
+            _refuse_key(engine)
     literal = config.api_key is not None and config.key_variable is None
     headers = [name for name in config.headers if is_secret_name(name, "header")]
     if literal or headers:
@@ -45,7 +54,6 @@ def config_of(spec: EngineConfig | Mapping[str, object]) -> EngineConfig:
             f"engine {config.name!r}: {headers[0] if headers else 'api_key'}: Ray would send the "
             "key in plain text; in api_key_env, name the variable that holds it on every node"
         )
-    return config
 
 
 def _named(name: str, engines_file: str | os.PathLike[str]) -> Engine:
