@@ -220,17 +220,25 @@ def test_each_engine_counts_its_own_requests(
     assert (result.attempts, result.uncounted) == (2, 0)
 
 
-def test_cost_in_two_currencies_is_unknown(first: MockServer, second: MockServer) -> None:
-    """Amounts are not added across currencies."""
-    first.play(Script(replies=["No."], optional=True))
+def test_costs_in_two_currencies_are_not_added(
+    first: MockServer, second: MockServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither in a result nor in the log."""
+    first.play(Script(replies=["No.", "A better answer."], optional=True))
     engines = [
-        config(first, "first", price={**PRICE, "currency": "EUR"}),
+        config(first, "first", price={**PRICE, "currency": "EUR"}, max_concurrency=1),
         config(second, "second", price=PRICE),
     ]
+    engine = FallbackConfig(name="safe", engines=engines, answers=[too_short]).engine
+    caplog.set_level("INFO", "llmengine")
 
-    (result,) = FallbackConfig(engines=engines, answers=[too_short]).engine.results("Hello")
+    both, dear = engine.results(["Hello", "Hi"])
 
-    assert (result.cost, result.currency) == (None, None)
+    assert (both.engine, both.cost, both.currency) == ("second", None, None)
+    assert (dear.engine, dear.currency) == ("first", "EUR")
+    (line,) = (r for r in caplog.records if getattr(r, "llmengine", {}).get("event") == "batch")
+    assert line.getMessage().startswith("safe: 2 of 2 prompts answered, 3 attempts")
+    assert "unknown cost" in line.getMessage()
 
 
 def test_last_error_names_the_engines_that_failed_before(

@@ -252,6 +252,8 @@ def test_one_name_with_two_limits_is_an_error_while_both_are_in_use(
 
     with pytest.raises(ConfigError, match="limiter 'gpu': another engine of this process"):
         other.results("hi")
+    with pytest.raises(ConfigError, match="limiter 'gpu': another engine of this process"):
+        list(other.iter_results(["hi"]))
 
     del one
     assert other.results("hi")[0].ok

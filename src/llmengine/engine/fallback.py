@@ -116,7 +116,6 @@ class FallbackConfig(EngineConfig):
     - ``answers`` are the kinds of answers after which the next engine is asked: "refusal",
       "length" (it was cut), "schema" (it does not fit the ``output_model``) and "empty"; or
       functions that get the LLMOutput and return whether the next engine is asked.
-
     - ``hedge_after`` is the number of seconds after which a prompt that is not answered is given to
       the next engine too, or a percentile of the times of the last answers, such as "p95". The
       answer that comes first is used, and the other call is cancelled. Streams are not hedged.
@@ -135,7 +134,6 @@ class FallbackConfig(EngineConfig):
     order: Literal["given", "weighted"] = "given"
     errors: Annotated[tuple[ErrorKind, ...], BeforeValidator(_errors)] = DEFAULT_ERRORS
     answers: Annotated[tuple[AnswerKind | Rejects, ...], BeforeValidator(_answers)] = ()
-
     hedge_after: Annotated[float | str | None, BeforeValidator(_hedge_after)] = None
     hedge_budget: float = Field(default=0.05, gt=0, le=1)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from operator import attrgetter, sub
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -278,10 +278,16 @@ class BatchSummary:
 
 
 def log_batch(who: Who, step: str | None, results: list[Result], seconds: float) -> None:
-    """Log one line per batch at INFO, with the same data in the log record's ``llmengine``."""
+    """Log one line per batch at INFO, with the same data in the log record's ``llmengine``.
+
+    A cost in another currency than that of the account counts as unknown.
+    """
     if not log.isEnabledFor(logging.INFO):
         return
-    batch = BatchSummary.of(results)
+    batch = BatchSummary.of(
+        result if result.currency in {None, who.currency} else replace(result, cost=None)
+        for result in results
+    )
     data = {
         "event": "batch",
         "engine": who.engine,
