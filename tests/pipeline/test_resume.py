@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine import ConfigError, EngineConfig, SamplingParams
+from llmengine import ConfigError, EngineConfig, FallbackConfig, SamplingParams
 from llmengine.mock import Fault, MockServer, Script
 from llmengine.pipeline import Chain, Step, load_pipeline, resume, run, to_records
 
@@ -252,3 +252,30 @@ def test_the_pipeline_of_the_folder_can_be_run(
     again = load_pipeline(report.folder / "pipeline.yaml")
     assert again.records() == [replace(r, fields=dict(r.fields)) for r in RECORDS]
     assert resume(report.folder, again.chain, again.engines).records == report.records
+
+
+def test_a_run_with_a_fallback_can_be_resumed(
+    server: MockServer, engines: dict[str, EngineConfig], tmp_path: Path
+) -> None:
+    """Its `pipeline.yaml` has the engines of the fallback, without keys; what they are counts."""
+    key = "sk-of-the-spare-engine"
+    main = engines["main"].model_copy(update={"name": "first"})
+    address = server.root_url.replace("://", "://user:password@") + "?api-version=1"
+    spare = EngineConfig(name="spare", backend="vllm_api", model="m", api_key=key)
+    other = EngineConfig(name="other", backend="vllm_api", model="m", endpoint=address)
+    safe = FallbackConfig(name="main", engines=[main, spare, other], answers=["empty"])
+    report = run(CHAIN, RECORDS, {"main": safe}, out=tmp_path)
+
+    text = (report.folder / "pipeline.yaml").read_text("utf-8")
+    again = load_pipeline(report.folder / "pipeline.yaml")
+    moved = spare.model_copy(update={"endpoint": "http://elsewhere.invalid"})
+    there = FallbackConfig(name="main", engines=[main, moved, other], answers=["empty"])
+    less = FallbackConfig(name="main", engines=[main, moved], answers=["empty"])
+
+    assert key not in text
+    assert "password" not in text
+    assert "api-version" not in text
+    assert resume(report.folder, again.chain, again.engines).records == report.records
+    assert resume(report.folder, CHAIN, {"main": there}).records == report.records
+    with pytest.raises(ConfigError, match="engine 'main': engines: is not what the run began"):
+        resume(report.folder, CHAIN, {"main": less})

@@ -57,7 +57,10 @@ def _is_fallback(entry: object) -> bool:
 
 
 def _with_engines(entry: object, configs: list[EngineConfig], where: str) -> object:
-    """The entry of a fallback, with the configurations of the engines that it names."""
+    """The entry of a fallback, with the configurations of its engines.
+
+    They are given by their names, or as mappings.
+    """
     assert isinstance(entry, dict)
     if entry.get("name"):
         where = f"{where} ({entry['name']})"
@@ -68,13 +71,18 @@ def _with_engines(entry: object, configs: list[EngineConfig], where: str) -> obj
             f"{where}: engines: is {names!r}; give the names of the file's engines in their order, "
             "such as [laptop, h100]"
         )
+    engines = []
     for name in names:
-        if not isinstance(name, str) or name not in known:
+        if isinstance(name, dict):
+            engines.append(_parse(name, f"{where}: engines"))
+        elif isinstance(name, str) and name in known:
+            engines.append(known[name])
+        else:
             raise ConfigError(
                 f"{where}: engines: no engine of this file that can be part of a fallback is named "
                 f"{name!r}; {suggestion(str(name), known)}"
             )
-    return entry | {"engines": [known[name] for name in names]}
+    return entry | {"engines": engines}
 
 
 def _with_limiters(entries: list[object], source: str) -> list[object]:

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from llmengine.engine.fallback import FallbackConfig
 from llmengine.engine.files import load_engines, parse_engines, read_yaml
 from llmengine.pipeline.inline_schema import complete_schema
 from llmengine.pipeline.step import Chain, Step, read_records, to_records
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 # The fields of an engine that affect its answers. The others, such as the address and the time
 # limits, may be different when a run is resumed.
 _FIELDS_OF_ANSWERS = ("backend", "model", "sampling", "reasoning", "extra_body")
+_FIELDS_OF_FALLBACKS = ("order", "errors", "answers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,7 +308,16 @@ def _by_name(data: Mapping[str, object], part: str, key: str) -> dict[str, dict[
         raise ConfigError(f"the run's pipeline.yaml is broken: {part}: each needs its {key}")
     if part == "steps":
         return {entry[key]: entry for entry in entries}
-    return {e[key]: {k: e[k] for k in _FIELDS_OF_ANSWERS if k in e} for e in entries}
+    return {entry[key]: _fields_of_answers(entry) for entry in entries}
+
+
+def _fields_of_answers(entry: Mapping[str, object]) -> dict[str, object]:
+    fields = [*_FIELDS_OF_ANSWERS, *_FIELDS_OF_FALLBACKS]
+    kept = {name: entry[name] for name in fields if name in entry}
+    engines = entry.get("engines")
+    if isinstance(engines, list):
+        kept["engines"] = [_fields_of_answers(one) for one in engines if isinstance(one, dict)]
+    return kept
 
 
 def _step_data(step: Step) -> dict[str, object]:
@@ -322,12 +333,15 @@ def _step_data(step: Step) -> dict[str, object]:
 
 
 def _engine_data(config: EngineConfig) -> dict[str, object]:
-    data = config.model_dump(mode="json", exclude_defaults=True, exclude={"api_key"})
+    apart = {"api_key", "engines"} | ({"model"} if isinstance(config, FallbackConfig) else set())
+    data = config.model_dump(mode="json", exclude_defaults=True, exclude=apart)
+    if isinstance(config, FallbackConfig):
+        data["engines"] = [_engine_data(one) for one in config.engines]
     if config.headers:
         data["headers"] = dict.fromkeys(config.headers, MASK)
     if config.endpoint:
         data["endpoint"] = _without_password(config.endpoint)
-    return {"name": config.name} | data
+    return {"name": config.name, "backend": config.backend} | data
 
 
 def _without_password(endpoint: str) -> str:
