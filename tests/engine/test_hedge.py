@@ -9,9 +9,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from llmengine import APITimeoutError, EngineConfig, FallbackConfig, InvalidFieldError, Result
-from llmengine.engine.hedge import HedgedCall, HedgePolicy, cancel_running, first_final
-from llmengine.mock import Fault, MockServer, Script
+from llmengine import (
+    APITimeoutError,
+    Delta,
+    EngineConfig,
+    FallbackConfig,
+    InvalidFieldError,
+    Result,
+)
+from llmengine.engine.hedge import (
+    HedgedCall,
+    HedgePolicy,
+    StreamRace,
+    cancel_running,
+    first_final,
+)
+from llmengine.mock import Fault, MockReply, MockServer, Script
 from llmengine.telemetry.usage import meter
 
 if TYPE_CHECKING:
@@ -209,6 +222,120 @@ def test_cancelled_call_cancels_both(pair: Pair, clock: Any, wait_until: Any) ->
         return {who.engine: totals.cancelled for who, totals in used.items()}
 
     wait_until(lambda: cancelled() == {"first": 1, "second": 1})
+
+
+def test_stream_of_the_second_engine_replaces_a_slow_one(
+    pair: Pair, clock: Any, in_thread: Any, wait_until: Any
+) -> None:
+    """The time until the first content counts: the first engine has only sent the role."""
+    pair.first.play(Script(replies=["one two"], faults=[Fault(stall_after=1)], optional=True))
+    pair.second.play(Script(replies=["three four"], optional=True))
+    before = meter.snapshot()
+
+    run = in_thread(lambda: list(pair.engine().stream("Hello")))
+    wait_until(lambda: pair.first.calls)
+    clock.settle()
+    clock.advance(6)
+    deltas = run.result(HANG)
+
+    assert "".join(delta.text for delta in deltas) == "three four"
+    assert [delta.finish_reason for delta in deltas if delta.finish_reason] == ["stop"]
+    used = {who.engine: totals for who, totals in (meter.snapshot() - before).engines.items()}
+    assert (used["first"].cancelled, used["second"].failed) == (1, 0)
+
+
+def test_slow_stream_is_cancelled_once_the_other_one_begins(
+    pair: Pair, clock: Any, in_thread: Any, wait_until: Any
+) -> None:
+    """It does not wait for the end of the other one, which stalls here."""
+    pair.first.play(Script(faults=[STALL]))
+    pair.second.play(Script(replies=["three four"], faults=[Fault(stall_after=2)], optional=True))
+    before = meter.snapshot()
+    deltas = pair.engine().stream("Hello")
+
+    run = in_thread(next, deltas)
+    wait_until(lambda: pair.first.calls)
+    clock.settle()
+    clock.advance(6)
+    assert run.result(HANG).text == "three"
+
+    def cancelled() -> list[str]:
+        used = (meter.snapshot() - before).engines
+        return [who.engine for who, totals in used.items() if totals.cancelled]
+
+    wait_until(lambda: cancelled() == ["first"])
+    deltas.close()
+    wait_until(lambda: cancelled() == ["first", "second"])
+
+
+def test_stream_that_begins_in_time_is_not_hedged(
+    pair: Pair, clock: Any, in_thread: Any, wait_until: Any
+) -> None:
+    """After its first content a stream may take any time, and the reader may go away."""
+    pair.first.play(Script(replies=["one two"], faults=[Fault(stall_after=2)], optional=True))
+    before = meter.snapshot()
+    deltas = pair.engine().stream("Hello")
+
+    text = next(deltas).text
+    clock.advance(60)
+    clock.settle()
+    deltas.close()
+
+    assert text == "one"
+    assert not pair.second.calls
+
+    def cancelled() -> bool:
+        used = (meter.snapshot() - before).engines
+        return [totals.cancelled for totals in used.values()] == [1]
+
+    wait_until(cancelled)
+
+
+@pytest.mark.parametrize("budget", [0.9, 1])
+@pytest.mark.parametrize(("replies", "text"), [(["three"], "three"), ([MockReply("")], "")])
+def test_stream_that_never_begins(
+    pair: Pair, clock: Any, replies: list[Any], text: str, budget: float
+) -> None:
+    """The next engine's is read, beside it or after it, also if that one has no content."""
+    pair.first.play(Script(faults=[Fault(stall_after=0)]))
+    pair.second.play(Script(replies=replies, optional=True))
+    timeout = {"connect": None, "total": None, "first_token": 30}
+    engine = pair.engine({"timeout": timeout}, {"timeout": NO_CLOCKS}, hedge_budget=budget)
+
+    with clock.passing(1):  # with 0.9, the first prompt is not hedged
+        deltas = list(engine.stream("Hello"))
+
+    assert "".join(delta.text for delta in deltas) == text
+    assert deltas[-1].finish_reason or deltas[-1].usage
+
+
+class Taken(list[Delta]):
+    """A channel that keeps everything."""
+
+    is_full = False
+
+    def put(self, items: list[Delta]) -> None:
+        """Add deltas."""
+        self += items
+
+
+def test_streams_are_not_mixed() -> None:
+    """The first stream begins after the second one was chosen, and nothing of it is passed on."""
+    taken = Taken()
+    race = StreamRace(taken)
+    first, second = race.lane(0), race.lane(1)
+
+    first.put([Delta(prompt_token_ids=(1,))])
+    second.put([Delta(prompt_token_ids=(2,))])
+    assert taken == []
+    second.put([Delta("a")])
+    first.put([Delta("b")])
+    second.put([Delta("c")])
+    first.open()
+
+    assert race.chosen == 1
+    assert [delta.text for delta in taken] == ["", "a", "c"]
+    assert taken[0].prompt_token_ids == (2,)
 
 
 class Ending(NamedTuple):

@@ -363,7 +363,11 @@ class Engine:
     ) -> Callable[[], Awaitable[None]]:
         """A function that reads the streamed answer on the loop and puts it into the channel."""
         reader = StreamReader(self.backend, deltas, prompt, params, options)
-        return reader.run
+
+        async def read() -> None:
+            deltas.end(await reader.read())
+
+        return read
 
     # ---- closing and pickling
 

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, m
 from llmengine.backends.base import Backend
 from llmengine.engine.engine import Engine, EngineConfig
 from llmengine.engine.fallback_router import AnswerKind, ErrorKind, FallbackRouter, Rejects, name_of
-from llmengine.engine.hedge import HedgePolicy
+from llmengine.engine.hedge import HedgePolicy, StreamRace
 from llmengine.engine.results import JobMaker, job_maker
 from llmengine.engine.stream import StreamReader
 from llmengine.telemetry.pricing import DEFAULT_CURRENCY
@@ -118,7 +118,8 @@ class FallbackConfig(EngineConfig):
       functions that get the LLMOutput and return whether the next engine is asked.
     - ``hedge_after`` is the number of seconds after which a prompt that is not answered is given to
       the next engine too, or a percentile of the times of the last answers, such as "p95". The
-      answer that comes first is used, and the other call is cancelled. Streams are not hedged.
+      answer that comes first is used, and the other call is cancelled. For a stream, it is the time
+      until its first content that counts.
     - ``hedge_budget`` is the largest share of the prompts for which this is done.
 
     All other fields are set at the engines. Raises InvalidFieldError, which names each wrong field.
@@ -271,13 +272,13 @@ class FallbackEngine(Engine):
         params: SamplingParams,
         options: CallOptions,
     ) -> Callable[[], Awaitable[None]]:
-        router = self.backend.router
+        router, race = self.backend.router, StreamRace(deltas)
         readers = [
-            StreamReader(backend, deltas, prompt, params, options)
-            for backend in self.backend.backends
+            StreamReader(backend, race.lane(place), prompt, params, options)
+            for place, backend in enumerate(self.backend.backends)
         ]
 
-        async def run() -> None:
-            deltas.end(await router.stream(readers))
+        async def read() -> None:
+            deltas.end(await router.stream(readers, race))
 
-        return run
+        return read

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from llmengine.backends.base import Backend
     from llmengine.engine.call import CallObserver
-    from llmengine.engine.hedge import HedgePolicy
+    from llmengine.engine.hedge import HedgePolicy, StreamRace
     from llmengine.engine.results import ObservedJob
     from llmengine.engine.stream import StreamReader
 
@@ -120,7 +120,8 @@ class Member:
         self.weight = backend.config.weight
         self.health = ServerHealth(self.name)
         self.credit = 0.0  # by which the weighted order is found
-        self.times = recent_times()
+        self.times = recent_times()  # of whole answers
+        self.first_times = recent_times()  # until the first content of streams
 
     def is_usable(self, now: float, *, if_paused: bool) -> bool:
         """Whether it should be asked: its server does not rest, and has not asked to wait."""
@@ -154,6 +155,18 @@ class EngineOutcome(NamedTuple):
     member: Member
     result: Result
     reason: str | None
+
+
+class StreamEnding(NamedTuple):
+    """How the stream of one engine ended, and why the next one is asked; None if it is not."""
+
+    member: Member
+    error: LLMEngineError | None
+    reason: str | None
+
+    @property
+    def result(self) -> None:
+        """A stream has no result."""
 
 
 class FallbackRouter:
@@ -194,22 +207,80 @@ class FallbackRouter:
         answered = [outcome.result for outcome in outcomes if outcome.result.ok]
         return combined(outcomes, lost, answered[-1] if answered else outcomes[-1].result)
 
-    async def stream(self, readers: Sequence[StreamReader]) -> LLMEngineError | None:
+    async def stream(
+        self, readers: Sequence[StreamReader], race: StreamRace
+    ) -> LLMEngineError | None:
         """Read the stream of one engine; the next one is asked only before the first content."""
         left, failed = self._order(), list[tuple[Member, LLMEngineError]]()
         while True:
-            member, trial = self._next(left)
-            reader = readers[member.place]
-            with member.health.call(trial=trial):
-                error = await reader.read()
-            member.health.note(error, trial=trial)
-            if error is None:
+            if self._hedge is not None and not failed:
+                new = await self._hedged_stream(self._hedge, left, readers, race)
+            else:
+                new = [await self._read(self._next(left), readers)]
+            final = next((one for one in new if one.reason is None), new[-1])
+            if final.error is None:
+                race.lane(final.member.place).open()  # if it has no content
                 return None
-            if reader.delivered or not left or kind_of_error(error) not in self._kinds:
-                _add_earlier(error, failed)
-                return error
-            failed.append((member, error))
-            log.info("engine %r: %s, so the next engine is asked", member.name, _label(error))
+            earlier = [(one.member, one.error) for one in new if one is not final and one.error]
+            failed += earlier
+            if final.reason is None or not left:
+                _add_earlier(final.error, failed)
+                return final.error
+            failed.append((final.member, final.error))
+
+    async def _read(
+        self,
+        turn: EngineTurn,
+        readers: Sequence[StreamReader],
+        observer: CallObserver | None = None,
+    ) -> StreamEnding:
+        member, trial = turn
+        reader, reason = readers[member.place], None
+        with member.health.call(trial=trial):
+            error = await reader.read(observer)
+        member.health.note(error, trial=trial)
+        if error is not None and not reader.delivered and kind_of_error(error) in self._kinds:
+            reason = _label(error)
+            log.info("engine %r: %s; another one is asked if one is left", member.name, reason)
+        return StreamEnding(member, error, reason)
+
+    async def _hedged_stream(
+        self,
+        hedge: HedgePolicy,
+        left: list[Member],
+        readers: Sequence[StreamReader],
+        race: StreamRace,
+    ) -> list[StreamEnding]:
+        """The endings of the first stream and, if it begins late, of a second one.
+
+        The one that begins first is read to its end, and the other one is cancelled.
+        """
+        hedge.note_prompt()
+        turn = self._next(left)
+        member = turn.member
+        race.begun = asyncio.get_running_loop().create_future()
+        first = HedgedCall[StreamEnding](partial(self._read, turn, readers))
+        calls = {member.place: first}
+        try:
+            if not await first.wait(hedge.delay(member.first_times), race.begun):
+                second = self._second(hedge, left)
+                if second is not None:
+                    log.info("engine %r takes long, so %r is asked too", member.name, second.name)
+                    read = partial(self._read, EngineTurn(second), readers)
+                    calls[second.place] = HedgedCall[StreamEnding](read)
+            endings = await first_final([*calls.values()], race.begun)
+            if race.chosen is None:
+                return endings
+            member.first_times.append(first.seconds)
+            chosen = calls.pop(race.chosen)
+            try:
+                await cancel_running([*calls.values()])
+                await asyncio.wait((chosen.task,))
+            finally:
+                await cancel_running([chosen])
+            return [chosen.task.result()]
+        finally:
+            await cancel_running([*calls.values()])
 
     async def _ask(
         self,

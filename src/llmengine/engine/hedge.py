@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from math import ceil
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from llmengine.engine.call import CallObserver
+    from llmengine.engine.channel import Channel
+    from llmengine.types.outputs import Delta
     from llmengine.types.results import Result
 
 
@@ -18,8 +20,8 @@ class CallEnding(Protocol):
     """How a call ended; ``reason`` says why another engine is needed, if one is."""
 
     @property
-    def result(self) -> Result:
-        """The result of the call."""
+    def result(self) -> Result | None:
+        """The result of the call; None for a stream, which has none."""
         ...
 
     @property
@@ -106,14 +108,16 @@ class HedgedCall(Generic[E]):
         """Keep the result of the cancelled call."""
         self._spent = result
 
-    async def wait(self, delay: float | None) -> bool:
+    async def wait(self, delay: float | None, begun: asyncio.Future[None] | None = None) -> bool:
         """Wait until the call has ended, or until so many seconds have passed since it was sent.
 
-        Returns whether it has ended. The time in which it waits for its turn does not count.
+        For a stream it is enough that it has ``begun``. Returns whether this was in time. The time
+        in which the call waits for its turn does not count.
         """
-        await asyncio.wait((self.task, self._sent), return_when=asyncio.FIRST_COMPLETED)
-        await asyncio.wait((self.task,), timeout=delay)
-        return self.task.done()
+        ends: list[asyncio.Future[Any]] = [self.task] if begun is None else [self.task, begun]
+        await asyncio.wait([*ends, self._sent], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ends, timeout=delay, return_when=asyncio.FIRST_COMPLETED)
+        return any(end.done() for end in ends)
 
     @property
     def spent(self) -> Result | None:
@@ -121,14 +125,24 @@ class HedgedCall(Generic[E]):
         return self._spent if self.task.cancelled() else self.task.result().result
 
 
-async def first_final(calls: Sequence[HedgedCall[E]]) -> list[E]:
-    """The endings of the calls up to the first one that needs no other engine, or of all."""
-    running: set[asyncio.Task[E]] = {call.task for call in calls}
+async def first_final(
+    calls: Sequence[HedgedCall[E]], begun: asyncio.Future[None] | None = None
+) -> list[E]:
+    """The endings of the calls up to the first one that needs no other engine, or of all.
+
+    It is also enough that one of the streams has ``begun``.
+    """
+    running = list(calls)
     endings: list[E] = []
     while running:
-        done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-        endings += [call.task.result() for call in calls if call.task in done]
-        if any(ending.reason is None for ending in endings):
+        ends: list[asyncio.Future[Any]] = [call.task for call in running]
+        if begun is not None:
+            ends.append(begun)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        endings += [call.task.result() for call in running if call.task.done()]
+        running = [call for call in running if not call.task.done()]
+        has_begun = begun is not None and begun.done()
+        if has_begun or any(ending.reason is None for ending in endings):
             break
     return endings
 
@@ -141,6 +155,64 @@ async def cancel_running(calls: Sequence[HedgedCall[E]]) -> list[Result]:
     if running:
         await asyncio.wait([call.task for call in running])
     return [spent for call in running if (spent := call.spent) is not None]
+
+
+class StreamRace:
+    """Streams of which only one goes on to the channel: the first one that has content."""
+
+    def __init__(self, deltas: Channel[Delta]) -> None:
+        self.chosen: int | None = None
+        self.begun: asyncio.Future[None] | None = None  # for those who wait for content
+        self._deltas = deltas
+        self._lanes: dict[int, StreamLane] = {}
+
+    def lane(self, place: int) -> StreamLane:
+        """The sink for the deltas of the stream with that number."""
+        return self._lanes.setdefault(place, StreamLane(self, place, self._deltas))
+
+    def choose(self, place: int) -> bool:
+        """Choose that stream unless another one is chosen; returns whether it is the chosen one."""
+        if self.chosen is None:
+            self.chosen = place
+            if self.begun is not None:
+                self.begun.set_result(None)
+        return self.chosen == place
+
+
+class StreamLane:
+    """Keeps the deltas of one stream until it is chosen, and passes the later ones on."""
+
+    def __init__(self, race: StreamRace, place: int, deltas: Channel[Delta]) -> None:
+        self._race = race
+        self._place = place
+        self._deltas = deltas
+        self._kept: list[Delta] = []
+        self._is_open = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many deltas wait as the stream may run ahead."""
+        return self._is_open and self._deltas.is_full
+
+    def put(self, items: Sequence[Delta]) -> None:
+        """Add deltas in order; the first content decides whether the stream is chosen."""
+        if self._is_open:
+            self._deltas.put(items)
+            return
+        self._kept += items
+        if any(delta.has_content for delta in items):
+            self.open()
+
+    def open(self) -> None:
+        """Pass on what was kept, unless another stream is chosen."""
+        if self._race.choose(self._place):
+            self._is_open = True
+            self._deltas.put(self._kept)
+            self._kept = []
+
+    async def room(self) -> None:
+        """Wait until the deltas are taken."""
+        await self._deltas.room()
 
 
 def recent_times() -> deque[float]:

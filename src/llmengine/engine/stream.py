@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from llmengine.dialects.common import HTML_ADVICE, is_html_page
 from llmengine.dialects.fields import quote
@@ -22,12 +22,11 @@ from llmengine.types.errors import CallError, UnexpectedResponseError, detached
 from llmengine.types.outputs import Delta
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from llmengine.backends.base import Backend
     from llmengine.dialects.base import StreamDecoder
-    from llmengine.engine.call import CallUsage
-    from llmengine.engine.channel import Channel
+    from llmengine.engine.call import CallObserver, CallUsage
     from llmengine.engine.options import CallOptions
     from llmengine.transport.base import HTTPStream
     from llmengine.transport.limiter import Permit
@@ -42,10 +41,27 @@ _LARGE_CHUNK = 2**14
 MAX_QUEUED = 256
 
 
-class StreamReader:
-    """Fetches one streamed answer on the background loop and puts its deltas into a channel.
+class DeltaSink(Protocol):
+    """What takes the deltas of a stream, such as a Channel."""
 
-    ``delivered`` says whether the channel has got any generated content. The constructor is not
+    @property
+    def is_full(self) -> bool:
+        """Whether as many deltas wait as the stream may run ahead."""
+        ...
+
+    def put(self, items: Sequence[Delta]) -> None:
+        """Add deltas in order."""
+        ...
+
+    async def room(self) -> None:
+        """Wait until the deltas are taken."""
+        ...
+
+
+class StreamReader:
+    """Fetches one streamed answer on the background loop and puts its deltas into a sink.
+
+    ``delivered`` says whether the sink has got any generated content. The constructor is not
     called on the loop, because it may start a server.
     """
 
@@ -54,7 +70,7 @@ class StreamReader:
     def __init__(
         self,
         backend: Backend,
-        deltas: Channel[Delta],
+        deltas: DeltaSink,
         prompt: Prompt,
         params: SamplingParams,
         options: CallOptions,
@@ -67,15 +83,11 @@ class StreamReader:
         self._loop, self._urls = background(), backend.urls()
         self._watches: defaultdict[int, WhitespaceWatch] | None = None  # if structured
 
-    async def run(self) -> None:
-        """Put every delta into the channel and end it."""
-        self._deltas.end(await self.read())
-
-    async def read(self) -> LLMEngineError | None:
-        """Put every delta into the channel; returns the error if the answer is not complete."""
+    async def read(self, observer: CallObserver | None = None) -> LLMEngineError | None:
+        """Put every delta into the sink; returns the error if the answer is not complete."""
         self._call = Call(self._backend, self._backend.connect(self._loop, self._urls))
         async with self._call.slots:
-            with self._call.usage(self._request) as usage:
+            with self._call.usage(self._request, observer) as usage:
                 return await self._read(usage)
 
     async def _read(self, usage: CallUsage) -> LLMEngineError | None:
