@@ -114,8 +114,9 @@ def call_error(error: Exception, url: str) -> CallError | None:
         # The SDK has no time limit except the one for the connection.
         return APITimeoutError(f"no connection to {url} in time", clock="connect")
     if kind is APIConnectionError:
-        what = "cannot connect to" if _is(cause, "ConnectError") else "lost the connection to"
-        return APIConnectionError(f"{what} {url}: {reason}")
+        connected = not _is(cause, "ConnectError")
+        what = "lost the connection to" if connected else "cannot connect to"
+        return APIConnectionError(f"{what} {url}: {reason}", connected=connected)
     return kind(f"{type(error).__name__} of the openai SDK: {error}", status=_status(error))
 
 

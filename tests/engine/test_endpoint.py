@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine import ConfigError, EngineConfig
+from llmengine import APIConnectionError, ConfigError, EngineConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,6 +88,18 @@ def test_password_is_in_no_error(transport: str) -> None:
     (result,) = _config(endpoint, transport=transport).engine.results("Hi")
 
     assert "cannot connect to http://127.0.0.1:1/v1/chat/completions" in str(result.error)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_request_without_a_connection_costs_nothing(transport: str) -> None:
+    """It cannot have reached the server, so no part of the cost is unknown."""
+    fields = {"price": {"input": 1, "output": 1}, "max_retries": 1, "retry_wait": 0.001}
+
+    (result,) = _config("http://127.0.0.1:1", transport=transport, **fields).engine.results("Hi")
+
+    assert isinstance(result.error, APIConnectionError)
+    assert not result.error.connected
+    assert (result.attempts, result.uncounted, result.cost) == (2, 0, 0)
 
 
 @pytest.mark.parametrize(

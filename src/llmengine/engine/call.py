@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 from llmengine.dialects.errors import refuses_reasoning
 from llmengine.telemetry.usage import meter
 from llmengine.types.errors import (
+    APIConnectionError,
     BadRequestError,
     CallError,
     LLMEngineError,
@@ -161,7 +162,7 @@ class CallUsage:
 
 def _refused(error: CallError) -> bool:
     """Whether nothing can have been generated: no connection, or a refusal before any content."""
-    if error.clock == "connect":
+    if error.clock == "connect" or (isinstance(error, APIConnectionError) and not error.connected):
         return True
     begun = error.partial.outputs if error.partial is not None else ()
     content = any(o.text or o.reasoning or o.tool_calls for o in begun)

@@ -43,7 +43,8 @@ class ClientErrors:
             msg = f"the answer from {request.url} was not complete within {request.total:g} s"
             return APITimeoutError(msg, clock="total")
         if isinstance(error, self.unconnected):
-            return APIConnectionError(f"cannot connect to {request.url}: {_reason(error)}")
+            msg = f"cannot connect to {request.url}: {_reason(error)}"
+            return APIConnectionError(msg, connected=False)
         if isinstance(error, self.unreadable):
             msg = f"the answer from {request.url} is not valid HTTP: {_reason(error)}"
             return APIConnectionError(msg)

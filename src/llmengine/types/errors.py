@@ -166,9 +166,18 @@ class CallError(LLMEngineError):
 
 
 class APIConnectionError(CallError):
-    """The server could not be reached, or the connection broke before the answer was complete."""
+    """The server could not be reached, or the connection broke before the answer was complete.
+
+    ``connected`` is false if there was no connection, so that the request cannot have arrived.
+    """
 
     _retryable = True
+
+    def __init__(
+        self, message: str, *, connected: bool = True, **details: Unpack[_Details]
+    ) -> None:
+        super().__init__(message, **details)
+        self.connected = connected
 
 
 class NotMockedError(APIConnectionError):
