@@ -157,6 +157,7 @@ def test_next_engine_is_asked_after_these_answers(
         (MockReply(refusal="I will not."), "refusal"),
         (MockReply('{"a"', finish_reason="length"), "length"),
         (MockReply('"many"'), "schema"),
+        (MockReply(""), "empty"),
     ],
 )
 def test_answer_that_does_not_fit_the_model(
@@ -305,6 +306,20 @@ def test_engine_that_fails_rests(fallback: Any, first: MockServer, clock: Any) -
     assert ask() == ("first", 5)
 
 
+def test_prompts_that_wait_for_a_server_that_fails_go_elsewhere(
+    fallback: Any, first: MockServer
+) -> None:
+    """They wait for their turn at the first engine when its third failure makes it rest."""
+    first.play(BROKEN)
+    before = len(first.calls)
+
+    results = fallback(of_first={"max_concurrency": 1}).results(["Hello"] * 8)
+
+    assert [result.engine for result in results] == ["second"] * 8
+    assert sorted(result.attempts for result in results) == [1] * 5 + [2] * 3
+    assert len(first.calls) - before == 3
+
+
 def test_engine_that_asks_to_wait_is_passed_over(
     fallback: Any, first: MockServer, clock: Any
 ) -> None:
@@ -346,6 +361,42 @@ def test_stream_does_not_move_on_after_the_first_content(
 
     assert caught.value.partial.outputs[0].text.startswith("one")
     assert len(second.calls) == before
+
+
+@pytest.mark.parametrize(
+    ("reply", "rejects"),
+    [
+        (MockReply(""), "empty"),
+        (MockReply("", finish_reason="content_filter"), "refusal"),
+        (MockReply(""), too_short),
+    ],
+)
+def test_stream_without_content_is_an_answer_too(
+    fallback: Any, first: MockServer, second: MockServer, reply: MockReply, rejects: object
+) -> None:
+    """If it is not accepted, the next engine is asked; if none is accepted, it is the last one."""
+    first.play(Script(replies=[reply] * 2, optional=True))
+    second.play(Script(replies=["A better answer.", reply], optional=True))
+    engine = fallback(answers=[rejects])
+
+    better, last = list(engine.stream("Hello")), list(engine.stream("Hello"))
+
+    assert "".join(delta.text for delta in better) == "A better answer."
+    assert [delta.finish_reason for delta in last if delta.finish_reason] == [
+        reply.finish_reason or "stop"
+    ]
+
+
+def test_function_that_raises_ends_its_stream(fallback: Any, first: MockServer) -> None:
+    """The error names the exception."""
+
+    def fails(_output: LLMOutput) -> bool:
+        raise LookupError("no such list")
+
+    first.play(Script(replies=[MockReply("")], optional=True))
+
+    with pytest.raises(CallError, match="LookupError: no such list"):
+        list(fallback(answers=[fails]).stream("Hello"))
 
 
 def test_stream_that_no_engine_can_begin_raises_the_last_error(

@@ -20,7 +20,7 @@ from llmengine import (
 from llmengine.engine.hedge import (
     HedgedCall,
     HedgePolicy,
-    StreamRace,
+    StreamChoice,
     cancel_running,
     first_final,
 )
@@ -322,8 +322,8 @@ class Taken(list[Delta]):
 def test_streams_are_not_mixed() -> None:
     """The first stream begins after the second one was chosen, and nothing of it is passed on."""
     taken = Taken()
-    race = StreamRace(taken)
-    first, second = race.lane(0), race.lane(1)
+    choice = StreamChoice(taken)
+    first, second = choice.sink(0), choice.sink(1)
 
     first.put([Delta(prompt_token_ids=(1,))])
     second.put([Delta(prompt_token_ids=(2,))])
@@ -333,7 +333,7 @@ def test_streams_are_not_mixed() -> None:
     second.put([Delta("c")])
     first.open()
 
-    assert race.chosen == 1
+    assert choice.chosen == 1
     assert [delta.text for delta in taken] == ["", "a", "c"]
     assert taken[0].prompt_token_ids == (2,)
 

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, m
 from llmengine.backends.base import Backend
 from llmengine.engine.engine import Engine, EngineConfig
 from llmengine.engine.fallback_router import AnswerKind, ErrorKind, FallbackRouter, Rejects, name_of
-from llmengine.engine.hedge import HedgePolicy, StreamRace
+from llmengine.engine.hedge import HedgePolicy, StreamChoice
 from llmengine.engine.results import JobMaker, job_maker
 from llmengine.engine.stream import StreamReader
 from llmengine.telemetry.pricing import DEFAULT_CURRENCY
@@ -272,13 +272,13 @@ class FallbackEngine(Engine):
         params: SamplingParams,
         options: CallOptions,
     ) -> Callable[[], Awaitable[None]]:
-        router, race = self.backend.router, StreamRace(deltas)
+        router, choice = self.backend.router, StreamChoice(deltas)
         readers = [
-            StreamReader(backend, race.lane(place), prompt, params, options)
+            StreamReader(backend, choice.sink(place), prompt, params, options)
             for place, backend in enumerate(self.backend.backends)
         ]
 
         async def read() -> None:
-            deltas.end(await router.stream(readers, race))
+            deltas.end(await router.stream(readers, choice))
 
         return read

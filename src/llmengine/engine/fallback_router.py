@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -13,6 +14,7 @@ from llmengine.engine.call import internal_error
 from llmengine.engine.health import ServerHealth
 from llmengine.engine.hedge import HedgedCall, cancel_running, first_final, recent_times
 from llmengine.telemetry.usage import total_cost, total_usage
+from llmengine.transport.loop import background
 from llmengine.types.errors import (
     AnswerTooLargeError,
     APIConnectionError,
@@ -38,11 +40,11 @@ from llmengine.types.outputs import LLMOutput
 from llmengine.types.results import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from llmengine.backends.base import Backend
     from llmengine.engine.call import CallObserver
-    from llmengine.engine.hedge import HedgePolicy, StreamRace
+    from llmengine.engine.hedge import HedgePolicy, StreamChoice
     from llmengine.engine.results import ObservedJob
     from llmengine.engine.stream import StreamReader
 
@@ -91,9 +93,16 @@ _FINISH_REASONS: dict[str | None, AnswerKind] = {
 }
 
 
-def kind_of_error(error: LLMEngineError) -> ErrorKind | AnswerKind | None:
-    """The kind of an error; None for an error after which no other engine is asked."""
-    return next((kind for of, kind in _KINDS if isinstance(error, of)), None)
+def kinds_of_error(error: LLMEngineError) -> Iterator[ErrorKind | AnswerKind]:
+    """The kinds of an error; none for an error after which no other engine is asked.
+
+    An answer that does not fit an output model may also be empty, for example.
+    """
+    kind = next((kind for of, kind in _KINDS if isinstance(error, of)), None)
+    if kind is not None:
+        yield kind
+    if isinstance(error, StructuredOutputError) and error.partial is not None:
+        yield from kinds_of_answer(error.partial)
 
 
 def kinds_of_answer(output: LLMOutput) -> Iterator[AnswerKind]:
@@ -196,10 +205,11 @@ class FallbackRouter:
         """The result of a prompt, for which each engine has a function that makes its job."""
         left, outcomes, lost = self._order(), list[EngineOutcome](), list[Result]()
         while left:
-            if self._hedge is not None and not outcomes:
-                new = await self._hedged(self._hedge, left, make_jobs, lost)
-            else:
-                new = [await self._ask(self._next(left), make_jobs)]
+            async with self._turn(left) as turn:
+                if self._hedge is not None and not outcomes:
+                    new = await self._hedged(self._hedge, turn, left, make_jobs, lost)
+                else:
+                    new = [await self._ask(turn, make_jobs)]
             outcomes += new
             for outcome in new:
                 if outcome.reason is None:
@@ -208,25 +218,22 @@ class FallbackRouter:
         return combined(outcomes, lost, answered[-1] if answered else outcomes[-1].result)
 
     async def stream(
-        self, readers: Sequence[StreamReader], race: StreamRace
+        self, readers: Sequence[StreamReader], choice: StreamChoice
     ) -> LLMEngineError | None:
         """Read the stream of one engine; the next one is asked only before the first content."""
-        left, failed = self._order(), list[tuple[Member, LLMEngineError]]()
-        while True:
-            if self._hedge is not None and not failed:
-                new = await self._hedged_stream(self._hedge, left, readers, race)
-            else:
-                new = [await self._read(self._next(left), readers)]
-            final = next((one for one in new if one.reason is None), new[-1])
-            if final.error is None:
-                race.lane(final.member.place).open()  # if it has no content
-                return None
-            earlier = [(one.member, one.error) for one in new if one is not final and one.error]
-            failed += earlier
-            if final.reason is None or not left:
-                _add_earlier(final.error, failed)
-                return final.error
-            failed.append((final.member, final.error))
+        left, endings = self._order(), list[StreamEnding]()
+        while left:
+            async with self._turn(left) as turn:
+                if self._hedge is not None and not endings:
+                    new = await self._hedged_stream(self._hedge, turn, left, readers, choice)
+                else:
+                    new = [await self._read(turn, readers)]
+            endings += new
+            for ending in new:
+                if ending.reason is None:
+                    return finished(ending, endings, choice)
+        answered = [ending for ending in endings if ending.error is None]
+        return finished(answered[-1] if answered else endings[-1], endings, choice)
 
     async def _read(
         self,
@@ -239,40 +246,41 @@ class FallbackRouter:
         with member.health.call(trial=trial):
             error = await reader.read(observer)
         member.health.note(error, trial=trial)
-        if error is not None and not reader.delivered and kind_of_error(error) in self._kinds:
-            reason = _label(error)
-            log.info("engine %r: %s; another one is asked if one is left", member.name, reason)
+        if not reader.delivered:
+            try:
+                reason = self._reason(member, reader.output, error)
+            except Exception as raised:  # noqa: BLE001 - it becomes the error of the stream
+                error = _failed_check(raised, reader.output)
         return StreamEnding(member, error, reason)
 
     async def _hedged_stream(
         self,
         hedge: HedgePolicy,
+        turn: EngineTurn,
         left: list[Member],
         readers: Sequence[StreamReader],
-        race: StreamRace,
+        choice: StreamChoice,
     ) -> list[StreamEnding]:
         """The endings of the first stream and, if it begins late, of a second one.
 
         The one that begins first is read to its end, and the other one is cancelled.
         """
         hedge.note_prompt()
-        turn = self._next(left)
         member = turn.member
-        race.begun = asyncio.get_running_loop().create_future()
+        choice.begun = asyncio.get_running_loop().create_future()
         first = HedgedCall[StreamEnding](partial(self._read, turn, readers))
         calls = {member.place: first}
         try:
-            if not await first.wait(hedge.delay(member.first_times), race.begun):
-                second = self._second(hedge, left)
+            if not await first.wait(hedge.delay(member.first_times), choice.begun):
+                second = self._second(hedge, member, left)
                 if second is not None:
-                    log.info("engine %r takes long, so %r is asked too", member.name, second.name)
                     read = partial(self._read, EngineTurn(second), readers)
                     calls[second.place] = HedgedCall[StreamEnding](read)
-            endings = await first_final([*calls.values()], race.begun)
-            if race.chosen is None:
+            endings = await first_final([*calls.values()], choice.begun)
+            if choice.chosen is None:
                 return endings
             member.first_times.append(first.seconds)
-            chosen = calls.pop(race.chosen)
+            chosen = calls.pop(choice.chosen)
             try:
                 await cancel_running([*calls.values()])
                 await asyncio.wait((chosen.task,))
@@ -293,18 +301,16 @@ class FallbackRouter:
             result = await make_jobs[member.place]()(observer)
         member.health.note(result.error, trial=trial)
         try:
-            reason = self._reason(result)
+            reason = self._reason(member, result.output, result.error)
         except Exception as raised:  # noqa: BLE001 - a bug at one prompt must not lose the batch
-            error = internal_error(raised)
-            error.partial = result.output
+            error = _failed_check(raised, result.output)
             result, reason = replace(result, output=None, error=error), None
-        if reason is not None:
-            log.info("engine %r: %s; another one is asked if one is left", member.name, reason)
         return EngineOutcome(member, result, reason)
 
     async def _hedged(
         self,
         hedge: HedgePolicy,
+        turn: EngineTurn,
         left: list[Member],
         make_jobs: Sequence[Callable[[], ObservedJob]],
         lost: list[Result],
@@ -315,15 +321,13 @@ class FallbackRouter:
         spent is added to ``lost``.
         """
         hedge.note_prompt()
-        turn = self._next(left)
         member = turn.member
         first = HedgedCall[EngineOutcome](partial(self._ask, turn, make_jobs))
         calls = [first]
         try:
             if not await first.wait(hedge.delay(member.times)):
-                second = self._second(hedge, left)
+                second = self._second(hedge, member, left)
                 if second is not None:
-                    log.info("engine %r takes long, so %r is asked too", member.name, second.name)
                     ask = partial(self._ask, EngineTurn(second), make_jobs)
                     calls.append(HedgedCall[EngineOutcome](ask))
             outcomes = await first_final(calls)
@@ -335,7 +339,7 @@ class FallbackRouter:
             member.times.append(first.seconds)
         return outcomes
 
-    def _second(self, hedge: HedgePolicy, left: list[Member]) -> Member | None:
+    def _second(self, hedge: HedgePolicy, first: Member, left: list[Member]) -> Member | None:
         """The engine that is asked too; None if all are busy or the budget is spent."""
         now = asyncio.get_running_loop().time()
         free = (m for m in left if m.is_usable(now, if_paused=False) and m.is_idle())
@@ -343,18 +347,36 @@ class FallbackRouter:
         if member is None or not hedge.take():
             return None
         left.remove(member)
+        log.info("engine %r takes long, so %r is asked too", first.name, member.name)
         return member
 
-    def _next(self, left: list[Member]) -> EngineTurn:
-        """Take the engine that is asked next.
+    @asynccontextmanager
+    async def _turn(self, left: list[Member]) -> AsyncIterator[EngineTurn]:
+        """The turn of the engine that is asked next; it holds one of the engine's places.
+
+        While the prompt waited for its place, the server may have failed at other prompts. Then
+        the prompt goes to another engine.
+        """
+        loop = background()
+        while True:
+            member = self._next(left)
+            async with loop.slots(member, member.backend.concurrency):
+                if self._is_usable(member) or self._next(left) is member:
+                    left.remove(member)
+                    trial = member.health.trial_in(loop.loop.time()) <= 0
+                    yield EngineTurn(member, trial=trial)
+                    return
+
+    def _next(self, left: list[Member]) -> Member:
+        """The engine that is asked next.
 
         An engine whose server rests or has asked to wait comes after those that can answer.
         """
-        now, if_paused = asyncio.get_running_loop().time(), "rate_limit" not in self._kinds
-        usable = (m for m in left if m.is_usable(now, if_paused=if_paused))
-        member = next(usable, left[0])
-        left.remove(member)
-        return EngineTurn(member, trial=member.health.trial_in(now) <= 0)
+        return next(filter(self._is_usable, left), left[0])
+
+    def _is_usable(self, member: Member) -> bool:
+        now = asyncio.get_running_loop().time()
+        return member.is_usable(now, if_paused="rate_limit" not in self._kinds)
 
     def _order(self) -> list[Member]:
         """The order for the next prompt.
@@ -370,11 +392,22 @@ class FallbackRouter:
         first.credit -= sum(member.weight for member in self._members)
         return [first, *(member for member in self._members if member is not first)]
 
-    def _reason(self, result: Result) -> str | None:
-        """Why the next engine is asked after this result; None if it is not."""
-        if result.error is not None:
-            return _label(result.error) if kind_of_error(result.error) in self._kinds else None
-        output = result.unwrap()
+    def _reason(
+        self, member: Member, output: LLMOutput | None, error: LLMEngineError | None
+    ) -> str | None:
+        """Why the next engine is asked, which is logged; None if it is not."""
+        reason = None
+        if error is not None:
+            if not self._kinds.isdisjoint(kinds_of_error(error)):
+                reason = _label(error)
+        elif output is not None:
+            reason = self._objection(output)
+        if reason is not None:
+            log.info("engine %r: %s; another one is asked if one is left", member.name, reason)
+        return reason
+
+    def _objection(self, output: LLMOutput) -> str | None:
+        """Why an answer is not accepted; None if it is."""
         for kind in kinds_of_answer(output):
             if kind in self._kinds:
                 return f"the answer is not accepted ({kind})"
@@ -382,6 +415,18 @@ class FallbackRouter:
             if rejects(output):
                 return f"the answer is not accepted by {name_of(rejects)}"
         return None
+
+
+def finished(
+    final: StreamEnding, endings: Sequence[StreamEnding], choice: StreamChoice
+) -> LLMEngineError | None:
+    """The error of the stream that was the last one, or None; what it has sent is passed on."""
+    if final.error is None:
+        choice.sink(final.member.place).open()  # if it has no content
+        return None
+    earlier = [(e.member, e.error) for e in endings if e is not final and e.error is not None]
+    _add_earlier(final.error, earlier)
+    return final.error
 
 
 def combined(outcomes: Sequence[EngineOutcome], lost: Sequence[Result], chosen: Result) -> Result:
@@ -414,6 +459,13 @@ def _add_earlier(error: LLMEngineError, earlier: Sequence[tuple[Member, LLMEngin
         error.advise(f"these engines failed before: {listed}")
     for member, before in earlier:
         error.add_note(f"engine {member.name!r}: {type(before).__name__}: {before}")
+
+
+def _failed_check(raised: Exception, output: LLMOutput | None) -> CallError:
+    """The error for a function of ``answers`` that has raised; it keeps the answer."""
+    error = internal_error(raised)
+    error.partial = output
+    return error
 
 
 def _label(error: LLMEngineError) -> str:

@@ -157,18 +157,18 @@ async def cancel_running(calls: Sequence[HedgedCall[E]]) -> list[Result]:
     return [spent for call in running if (spent := call.spent) is not None]
 
 
-class StreamRace:
+class StreamChoice:
     """Streams of which only one goes on to the channel: the first one that has content."""
 
     def __init__(self, deltas: Channel[Delta]) -> None:
         self.chosen: int | None = None
         self.begun: asyncio.Future[None] | None = None  # for those who wait for content
         self._deltas = deltas
-        self._lanes: dict[int, StreamLane] = {}
+        self._sinks: dict[int, BufferedSink] = {}
 
-    def lane(self, place: int) -> StreamLane:
+    def sink(self, place: int) -> BufferedSink:
         """The sink for the deltas of the stream with that number."""
-        return self._lanes.setdefault(place, StreamLane(self, place, self._deltas))
+        return self._sinks.setdefault(place, BufferedSink(self, place, self._deltas))
 
     def choose(self, place: int) -> bool:
         """Choose that stream unless another one is chosen; returns whether it is the chosen one."""
@@ -179,11 +179,11 @@ class StreamRace:
         return self.chosen == place
 
 
-class StreamLane:
+class BufferedSink:
     """Keeps the deltas of one stream until it is chosen, and passes the later ones on."""
 
-    def __init__(self, race: StreamRace, place: int, deltas: Channel[Delta]) -> None:
-        self._race = race
+    def __init__(self, choice: StreamChoice, place: int, deltas: Channel[Delta]) -> None:
+        self._choice = choice
         self._place = place
         self._deltas = deltas
         self._kept: list[Delta] = []
@@ -205,7 +205,7 @@ class StreamLane:
 
     def open(self) -> None:
         """Pass on what was kept, unless another stream is chosen."""
-        if self._race.choose(self._place):
+        if self._choice.choose(self._place):
             self._is_open = True
             self._deltas.put(self._kept)
             self._kept = []

@@ -61,8 +61,9 @@ class DeltaSink(Protocol):
 class StreamReader:
     """Fetches one streamed answer on the background loop and puts its deltas into a sink.
 
-    ``delivered`` says whether the sink has got any generated content. The constructor is not
-    called on the loop, because it may start a server.
+    ``delivered`` says whether the sink has got any generated content, and ``output`` is the whole
+    answer if it is complete. The constructor is not called on the loop, because it may start a
+    server.
     """
 
     _call: Call  # made on the loop
@@ -76,6 +77,7 @@ class StreamReader:
         options: CallOptions,
     ) -> None:
         self.delivered = False
+        self.output: LLMOutput | None = None
         self._backend = backend
         self._deltas = deltas
         options = supported(options, backend)
@@ -107,6 +109,7 @@ class StreamReader:
             usage.close(error=error)
             return detached(error)
         usage.close(output)
+        self.output = output
         return None
 
     async def _structured(self, usage: CallUsage) -> LLMOutput:
