@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 
 from llmengine.types.errors import ConfigError
 from llmengine.types.secrets import as_shown
-from pytest_llmengine.cli.progress import fetch_missing
+from pytest_llmengine.cli.progress import fetch_model
 from pytest_llmengine.targets import Mode, Settings
 from pytest_llmengine.targets.plan import make_plan
 
@@ -49,19 +49,14 @@ def make_engines(
         configs = [c.model_copy(update={"name": as_shown(c.endpoint)}) for c in configs]
     if concurrency is not None:
         configs = [c.model_copy(update={"max_concurrency": concurrency}) for c in configs]
-    return [_make_engine(config) for config in configs]
+    for config in configs:
+        fetch_model(config)
+    return [config.engine for config in configs]
 
 
 def _config(name: str, url: str | None, model: str | None, file: Path | None) -> EngineConfig:
     settings = Settings(engines=(name,), url=url, model=model, config=file, mode=Mode.LIVE)
     return make_plan(name, settings).config
-
-
-def _make_engine(config: EngineConfig) -> Engine:
-    """The engine; its model is downloaded first, with a progress bar, if it is missing."""
-    if config.backend == "embedded" and config.endpoint is None:
-        fetch_missing(config.model)
-    return config.engine
 
 
 LINE_SECONDS = 10.0

@@ -16,6 +16,7 @@ from pytest_llmengine.containers.lifecycle import containers, keep_warm, warm_co
 from pytest_llmengine.containers.spec import STARTUP_TIMEOUT, recipe_of
 from pytest_llmengine.reports.page import one_line
 from pytest_llmengine.targets import Mode, Settings, TargetError, config_named
+from pytest_llmengine.targets.advice import without_server
 from pytest_llmengine.targets.plan import configured_url, located, make_plan, model_of
 from pytest_llmengine.targets.recognition import identify
 from pytest_llmengine.targets.settings import facts
@@ -112,7 +113,7 @@ def check_engine(name: str, file: Path | None) -> EngineCheck:
     """Request one token from the engine, at its address or from the container started for it."""
     try:
         plan = make_plan(name, _settings(name, file))
-        config = plan.config.model_copy(update=_NO_WAITING)
+        config = _without_waiting(plan.config)
         who = f"{config.model} in this process"
         if isinstance(config, FallbackConfig):
             who = _names(config)
@@ -125,6 +126,12 @@ def check_engine(name: str, file: Path | None) -> EngineCheck:
             return EngineCheck(name, who, _seconds_per_token(engine))
     except LLMEngineError as error:
         return EngineCheck(name, error=str(error))
+
+
+def _without_waiting(config: EngineConfig) -> EngineConfig:
+    if isinstance(config, FallbackConfig):
+        return config.model_copy(update={"engines": [*map(_without_waiting, config.engines)]})
+    return config.model_copy(update=_NO_WAITING)
 
 
 def _seconds_per_token(engine: Engine) -> float:
@@ -162,6 +169,8 @@ def warm_up(name: str, settings: Settings, on_progress: OnProgress) -> str:
     Raises TargetError or ContainerError if that fails.
     """
     config = config_named(name, settings.config)
+    if isinstance(config, FallbackConfig):
+        raise TargetError(without_server(config, f"warm up its engines: {_names(config)}"))
     if _needs_container(config, settings):
         plan = make_plan(name, replace(settings, mode=Mode.DOCKER))
         assert plan.container is not None

@@ -19,7 +19,7 @@ from llmengine import pauses
 from llmengine.engine.files import load_engines
 from llmengine.types.errors import ConfigError
 from pytest_llmengine.cli.options import print_rows
-from pytest_llmengine.cli.progress import fetch_missing
+from pytest_llmengine.cli.progress import fetch_model
 from pytest_llmengine.reports.page import one_line
 from pytest_llmengine.targets import config_named
 from pytest_llmengine.targets.settings import facts
@@ -54,12 +54,6 @@ def fetch_models(pipeline: Pipeline) -> None:
         config = pipeline.engines.get(step.engine)
         if config is not None:
             fetch_model(config)
-
-
-def fetch_model(config: EngineConfig) -> None:
-    """Download the model of an embedded engine with a progress bar, if it is missing."""
-    if config.backend == "embedded" and not config.endpoint:
-        fetch_missing(config.model)
 
 
 def close_engines(pipeline: Pipeline) -> None:

@@ -17,6 +17,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from llmengine import FallbackConfig
 from llmengine.embedded import models
 from pytest_llmengine.cli.options import stderr
 from pytest_llmengine.contract.jobs import in_order
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from llmengine import EngineConfig
     from pytest_llmengine.containers.docker import OnProgress
     from pytest_llmengine.contract.outcomes import Outcome
     from pytest_llmengine.contract.registry import Check
@@ -136,6 +138,15 @@ def _lines(console: Console) -> OnProgress:
             console.print(what, soft_wrap=True)
 
     return report
+
+
+def fetch_model(config: EngineConfig) -> None:
+    """Download the model of an embedded engine, or those of a fallback, if they are missing."""
+    if isinstance(config, FallbackConfig):
+        for engine in config.engines:
+            fetch_model(engine)
+    elif config.backend == "embedded" and config.endpoint is None:
+        fetch_missing(config.model)
 
 
 def fetch_missing(name: str) -> None:

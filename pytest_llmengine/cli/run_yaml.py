@@ -94,7 +94,8 @@ def _run_chain(  # noqa: PLR0913, PLR0917 - the options of the command
     from llmengine.integrations.chainette import chains, register_engine
     from llmengine.pipeline.step import read_objects
     from pytest_llmengine.cli.options import stdout
-    from pytest_llmengine.cli.pipeline_run import engine_named, fetch_model, print_chain_report
+    from pytest_llmengine.cli.pipeline_run import engine_named, print_chain_report
+    from pytest_llmengine.cli.progress import fetch_model
 
     if inputs is None:
         raise typer.BadParameter(

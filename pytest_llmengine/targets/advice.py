@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from llmengine.config.backends import FALLBACK
 from pytest_llmengine.containers.spec import recipe_of
 from pytest_llmengine.targets.settings import facts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from llmengine import EngineConfig
     from llmengine.backends.base import Backend
 
 
@@ -40,9 +42,10 @@ def not_installed(name: str, extra: str) -> str:
     return f"engine {name!r} needs an extra: pip install 'pytest-llmengine[{extra}]'"
 
 
-def in_this_process(name: str, consequence: str) -> str:
+def without_server(config: EngineConfig, consequence: str) -> str:
     """The message if something needs a server and the engine has none."""
-    return f"engine {name!r} runs in this process and has no server; {consequence}"
+    kind = "is a fallback" if config.backend == FALLBACK else "runs in this process"
+    return f"engine {config.name!r} {kind} and has no server; {consequence}"
 
 
 def no_model(name: str, backend: str) -> str:

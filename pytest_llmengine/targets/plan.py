@@ -31,12 +31,12 @@ from pytest_llmengine.recording.comparison import AnswerTier
 from pytest_llmengine.recording.packed import check_writable, is_packed, place_of, recordings_in
 from pytest_llmengine.short_names import BACKEND_OF_MARKER
 from pytest_llmengine.targets.advice import (
-    in_this_process,
     no_address,
     no_cassettes,
     no_model,
     no_source,
     not_installed,
+    without_server,
 )
 from pytest_llmengine.targets.settings import EngineMissing, Mode, NotInstalled, TargetError, facts
 
@@ -136,9 +136,9 @@ def _plan_in_process(
 ) -> Plan:
     """The plan for an engine without a server: it is always live and its model must be named."""
     if settings.mode not in {None, Mode.LIVE}:
-        raise TargetError(in_this_process(config.name, f"there is no mode {settings.mode}"))
+        raise TargetError(without_server(config, f"there is no mode {settings.mode}"))
     if url is not None:
-        raise TargetError(in_this_process(config.name, f"the address {url} cannot be used"))
+        raise TargetError(without_server(config, f"the address {url} cannot be used"))
     model = model_of(config, settings)
     if not model:
         raise TargetError(no_model(config.name, config.backend))

@@ -31,7 +31,7 @@ from pytest_llmengine.recording import (
 )
 from pytest_llmengine.recording.packed import is_packed, recordings_in
 from pytest_llmengine.recording.verification import VerifyServer
-from pytest_llmengine.targets.advice import in_this_process, or_replay, record_command
+from pytest_llmengine.targets.advice import or_replay, record_command, without_server
 from pytest_llmengine.targets.plan import (
     COMMAND_LINE,
     KEY_VARIABLE,
@@ -109,7 +109,9 @@ class Session:
     def target(self) -> Target:
         """The target of the contract; raises TargetError for an engine without a server."""
         if self._target is None:
-            raise TargetError(in_this_process(self.name, "the contract is about HTTP servers"))
+            raise TargetError(
+                without_server(self.engine.config, "the contract is about HTTP servers")
+            )
         return self._target
 
     @property

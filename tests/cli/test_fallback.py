@@ -41,18 +41,38 @@ def test_check_asks_a_fallback(llmengine: Any, file: Path) -> None:
     assert ran.out.strip().endswith(": laptop, spare")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [("batch", "in.jsonl", "-o", "out.jsonl", "--engine", "safe"), ("verify", "--engine", "safe")],
-    ids=lambda arguments: arguments[0],
-)
-def test_what_needs_one_server_names_the_engines(
-    llmengine: Any, file: Path, arguments: tuple[str, ...]
-) -> None:
-    """A batch and the contract take the engines of a fallback, and not the fallback."""
-    (file.parent / "in.jsonl").write_text("")
+LINE = """{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions",
+ "body": {"messages": [{"role": "user", "content": "Hi"}]}}"""
 
-    ran = llmengine(*arguments, "--config", file)
+
+def test_batch_is_sent_to_a_fallback(llmengine: Any, file: Path) -> None:
+    """A line that names no model gets that of the engine that is asked."""
+    (file.parent / "in.jsonl").write_text(LINE.replace("\n", ""))
+
+    ran = llmengine("batch", "in.jsonl", "-o", "out.jsonl", "--engine", "safe", "--config", file)
+
+    assert ran.status == 0
+    assert '"model":"mock"' in (file.parent / "out.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("verify --model=x", "model: a fallback has none of its own; set it at its engines"),
+        ("verify --mode=replay", "is a fallback and has no server; there is no mode replay"),
+        ("batch i -o o --model=x", "model: a fallback has none of its own; set it at its engines"),
+        ("batch i -o o --concurrency=2", "max_concurrency: a fallback has none of its own; set"),
+        ("engines warmup", "is a fallback and has no server; warm up its engines: laptop, spare"),
+    ],
+)
+def test_what_a_fallback_does_not_have_is_one_clear_error(
+    llmengine: Any, file: Path, arguments: str, message: str
+) -> None:
+    """It says what to do instead."""
+    command = arguments.split()
+    named = ["safe"] if command[0] == "engines" else ["--engine", "safe"]
+
+    ran = llmengine(*command, *named, "--config", file)
 
     assert ran.status != 0
-    assert "engine 'safe' is a fallback, which has no server of its own; use one" in ran.err
+    assert message in ran.err

@@ -421,6 +421,19 @@ def test_iterated_prompts_move_on_one_by_one(fallback: Any, first: MockServer) -
     assert [result.engine for result in results] == ["first", "second", "first"]
 
 
+def test_copy_of_a_configuration_is_checked(fallback: Any) -> None:
+    """A field that a fallback does not have would have no effect."""
+    config = fallback(answers=["empty"], hedge_after=1).config
+
+    copied = config.model_copy(update={"name": "other", "hedge_budget": 0.5, "headers": {}})
+
+    assert (copied.name, copied.hedge_budget, copied.engines) == ("other", 0.5, config.engines)
+    assert copied.answers == ("empty",)
+    assert copied.engine is not config.engine
+    with pytest.raises(InvalidFieldError, match="engine 'safe': model: a fallback has none"):
+        config.model_copy(update={"model": "another"})
+
+
 def test_pickled_fallback_answers(fallback: Any, first: MockServer) -> None:
     """A copy has its own engines."""
     first.play(BROKEN)
@@ -495,6 +508,7 @@ def test_file_names_the_engines(tmp_path: Path, clean_folder: Any) -> None:
         ("engines: [a, b], answers: [bad]", "answers: 'bad' is not a kind of answer; known are"),
         ("engines: [a, b], timeout: 5", "timeout: a fallback has none of its own; set it at its"),
         ("engines: [a, b], model: x", "model: a fallback has none of its own; set it at its"),
+        ("engines: [a, {nam: b}]", "engines: nam: is not a field of an engine; did you mean"),
         ("engines: [a, b], ordr: given", "ordr: is not a field of an engine; did you mean 'order'"),
     ],
 )
@@ -522,6 +536,8 @@ async def coroutine(_output: LLMOutput) -> bool:
     [
         ({"answers": [coroutine]}, "answers: coroutine is a coroutine function"),
         ({"engines": [EngineConfig(backend="mock", model="m").engine]}, "is its .config"),
+        ({"engines": "a"}, "engines: give a list of EngineConfig"),
+        ({"engines": [{"name": "a", "modl": "m"}]}, "engines.0.modl: is .* did you mean 'model'"),
         ({"hedge": 1}, "hedge: is not a field"),
     ],
 )
@@ -539,7 +555,7 @@ def test_wrong_field_is_one_clear_error(fallback: Any, change: Any, message: str
         lambda engine, _: engine.base_url,
         lambda engine, _: engine.fingerprint(),
         lambda engine, _: engine.tokenize("Hello"),
-        lambda engine, folder: run_batch([], folder / "out.jsonl", engine),
+        lambda engine, folder: run_batch([], folder / "out.jsonl", [engine, engine]),
     ],
 )
 def test_what_needs_a_server_names_the_engines(fallback: Any, tmp_path: Path, use: Any) -> None:

@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from pydantic_core import from_json
 
+from llmengine.batch.balancer import Balancer
 from llmengine.batch.validation import refuse_incomplete, usage_of
 from llmengine.dialects.common import read_object
 from llmengine.dialects.errors import header
@@ -28,20 +29,21 @@ from llmengine.transport.policies import with_retries
 from llmengine.transport.rates import RequestSize
 from llmengine.types.errors import CallError, InvalidRequestError, detached
 from llmengine.types.request import ChatRequest, ResponseFormat, to_messages
+from llmengine.types.results import Result
 from llmengine.types.sampling import SamplingParams
 from llmengine.types.secrets import scrub
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from llmengine.batch.balancer import Balancer, Endpoint
+    from llmengine.batch.balancer import Endpoint
     from llmengine.batch.format import BadLine, BatchRequest
-    from llmengine.engine.call import Call, CallUsage
+    from llmengine.engine.call import Call, CallObserver, CallUsage
     from llmengine.engine.engine import Engine
+    from llmengine.engine.fallback import FallbackEngine
     from llmengine.transport.base import HTTPReply, HTTPRequest
     from llmengine.transport.limiter import Permit
     from llmengine.types.outputs import LLMOutput
-    from llmengine.types.results import Result
 
 
 # Made once, because ``json.dumps`` makes an encoder for each value with such separators.
@@ -89,10 +91,12 @@ class BatchAnswer:
 
 
 class BatchSender:
-    """Sends requests to any of the engines; used on the background loop only."""
+    """Sends requests to any of the endpoints; used on the background loop only."""
 
-    def __init__(self, balancer: Balancer, engines: Sequence[Engine]) -> None:
-        self._balancer = balancer
+    def __init__(self, endpoints: Sequence[Endpoint]) -> None:
+        engines = [endpoint.engine for endpoint in endpoints]
+        self.endpoints = endpoints
+        self._balancer = Balancer(endpoints)
         self._retries = max(e.config.max_retries for e in engines)
         self._first_wait = max(e.config.retry_wait for e in engines)
         self._patience = max(e.backend.clocks.patience for e in engines)
@@ -132,6 +136,51 @@ class BatchSender:
                 failures[endpoint] = error
         # The next retry is made as soon as any of the endpoints may get a request again.
         raise min(failures.values(), key=lambda error: error.retry_after or 0.0)
+
+
+class FallbackSender:
+    """Sends requests to the engines of a fallback in turn; used on the background loop only.
+
+    Requests are not hedged, because the time of one line does not matter.
+    """
+
+    def __init__(self, fallback: FallbackEngine, endpoints: Sequence[Endpoint]) -> None:
+        self.endpoints = endpoints
+        self._router = fallback.backend.new_router()
+        self._senders = [BatchSender([endpoint]) for endpoint in endpoints]
+        self._judges_answers = bool(fallback.config.answers)
+
+    async def send(self, request: BatchRequest) -> BatchAnswer:
+        """The outcome of the request; only cancellation is raised."""
+        answers: dict[str | None, BatchAnswer] = {}
+
+        async def ask(place: int, _observer: CallObserver | None = None) -> Result:
+            engine = self.endpoints[place].engine
+            answer = answers[engine.name] = await self._senders[place].send(request)
+            return Result(
+                self._read(request, answer, engine.model),
+                answer.error,
+                answer.attempts,
+                answer.spent.usage,
+                answer.spent.cost,
+                currency=answer.spent.currency,
+                engine=engine.name,
+            )
+
+        places = range(len(self._senders))
+        result = await self._router.result([partial(partial, ask, place) for place in places])
+        answer = answers[result.engine]
+        assert result.error is None or isinstance(result.error, CallError)
+        answer.error, answer.attempts = result.error, result.attempts
+        answer.spent = Spending(result.usage, result.cost, result.currency)
+        return answer
+
+    def _read(self, request: BatchRequest, answer: BatchAnswer, model: str) -> LLMOutput | None:
+        """The answer to a chat, if not every answer is accepted."""
+        if not self._judges_answers or answer.error is not None or answer.reply is None:
+            return None
+        chat = chat_request(request, model)
+        return None if chat is None else chat_output(answer.reply.body, chat)
 
 
 async def _attempt(endpoint: Endpoint, request: BatchRequest, answer: BatchAnswer) -> None:

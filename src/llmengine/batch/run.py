@@ -11,14 +11,20 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmengine.batch.balancer import Balancer, Endpoint
+from llmengine.batch.balancer import Endpoint
 from llmengine.batch.format import BadLine, path_of, read_unique_entries
 from llmengine.batch.hosted_state import refuse_under_way
 from llmengine.batch.journal import Journal
 from llmengine.batch.jsonl import sole_writer
 from llmengine.batch.report import BatchCounter, BatchReport
-from llmengine.batch.request import BatchSender, answer_record, bad_line_record
+from llmengine.batch.request import (
+    BatchSender,
+    FallbackSender,
+    answer_record,
+    bad_line_record,
+)
 from llmengine.engine.engine import Engine
+from llmengine.engine.fallback import FallbackEngine
 from llmengine.engine.job_queue import JobQueue
 from llmengine.engine.sync import ThreadWakeup, run
 from llmengine.transport.loop import background
@@ -92,7 +98,7 @@ _WAIT = 1.0
 
 
 def send_all(
-    requests: Iterable[BatchRequest | None], sender: BatchSender, window: int
+    requests: Iterable[BatchRequest | None], sender: BatchSender | FallbackSender, window: int
 ) -> Generator[Answered | None, None, None]:
     """Each request with its answer, as soon as it arrives; None if none arrived for a second.
 
@@ -148,8 +154,9 @@ def run_batch(  # noqa: PLR0913 - the settings of a batch
     """Send every request of the source, and append a line to the output as each answer arrives.
 
     The source is a file in OpenAI's batch format, or any iterable of such lines as mappings. The
-    engines are clients of one model; each request goes to the least loaded of them. The output
-    lines are in the order of the answers; `read_batch` returns them in the order of the source.
+    engines are clients of one model; each request goes to the least loaded of them. If the one
+    engine is a fallback, each request goes to its engines as a prompt would. The output lines are
+    in the order of the answers; `read_batch` returns them in the order of the source.
 
     With ``resume``, requests that have a line in the output are not sent again; without it, the
     output starts empty. With ``only_failed``, only requests that failed in the output are sent.
@@ -159,32 +166,40 @@ def run_batch(  # noqa: PLR0913 - the settings of a batch
     for an output that was not written by a batch, that another run is writing, or that has hosted
     batches under way.
     """
-    engine_list = [engines] if isinstance(engines, Engine) else list(engines)
+    engine_list: list[Engine] = [engines] if isinstance(engines, Engine) else list(engines)
     path = Path(output)
     check_run(source, path, engine_list, resume=resume, only_failed=only_failed)
     length = length_of(source)
-    endpoints = [Endpoint(engine, background()) for engine in engine_list]
+    sender = make_sender(engine_list)
     counter = BatchCounter(length)
     with sole_writer(path):
         refuse_under_way(path)
         with Journal(path, keep=resume) as journal:
             requests = selected(source, journal, counter, only_failed=only_failed)
-            send_and_record(requests, endpoints, journal, counter, on_progress or no_progress)
+            send_and_record(requests, sender, journal, counter, on_progress or no_progress)
             counter.complete()
     return BatchReport(path, counter.progress(), tuple(counter.errors))
 
 
+def make_sender(engines: Sequence[Engine]) -> BatchSender | FallbackSender:
+    """What sends requests to the engines, or to those of a fallback if that is the only one."""
+    fallback = engines[0] if len(engines) == 1 else None
+    if isinstance(fallback, FallbackEngine):
+        endpoints = [Endpoint(engine, background()) for engine in fallback.engines]
+        return FallbackSender(fallback, endpoints)
+    return BatchSender([Endpoint(engine, background()) for engine in engines])
+
+
 def send_and_record(
     requests: Iterable[BatchRequest | None],
-    endpoints: Sequence[Endpoint],
+    sender: BatchSender | FallbackSender,
     journal: Journal,
     counter: BatchCounter,
     on_progress: Callable[[Progress], None],
 ) -> None:
     """Send the requests, and append a line to the journal as each answer arrives."""
-    engines = [endpoint.engine for endpoint in endpoints]
-    sender = BatchSender(Balancer(endpoints), engines)
-    window = sum(engine.backend.concurrency for engine in engines)
+    endpoints = sender.endpoints
+    window = sum(endpoint.engine.backend.concurrency for endpoint in endpoints)
     with closing(send_all(requests, sender, window)) as answers:
         for answered in answers:
             if answered is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, Literal
 
 from llmengine.types.errors import ConfigError
 
@@ -21,8 +21,9 @@ _BUILT_IN = {
     "vllm_api": "llmengine.backends.vllm_api:VLLMAPI",
     "vllm_local": "llmengine.backends.vllm_local:VLLMLocal",
 }
-# What has a name like a backend, but no server of its own.
-_COMPOSED = {"fallback": "llmengine.engine.fallback:FallbackBackend"}
+# What is named like a backend, but has no server of its own.
+FALLBACK: Literal["fallback"] = "fallback"
+_COMPOSED: dict[str, str] = {FALLBACK: "llmengine.engine.fallback:FallbackBackend"}
 
 
 def backends() -> list[str]:

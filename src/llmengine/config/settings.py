@@ -331,7 +331,8 @@ def problems(where: str, error: ValidationError, kind: type[EngineSettings]) -> 
 def _problem(error: ErrorDetails, known: Sequence[str]) -> str:
     field = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        return f"{field}: is not a field of an engine; {suggestion(field, known)}"
+        name = str(error["loc"][-1])  # without the field that it is in
+        return f"{field}: is not a field of an engine; {suggestion(name, known)}"
     if error["type"] == "missing":
         return f"{field}: is missing"
     message = str(error["msg"]).removeprefix("Value error, ")

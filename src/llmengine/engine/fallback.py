@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from functools import cached_property, partial
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, get_args
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self, get_args
 from pydantic import AfterValidator, BeforeValidator, Field, field_serializer, model_validator
 
 from llmengine.backends.base import Backend
+from llmengine.config.backends import FALLBACK
 from llmengine.engine.engine import Engine, EngineConfig
 from llmengine.engine.fallback_router import AnswerKind, ErrorKind, FallbackRouter, Rejects, name_of
 from llmengine.engine.hedge import HedgePolicy, StreamChoice
@@ -25,7 +27,7 @@ from llmengine.types.arguments import suggestion
 from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Mapping
 
     from llmengine.dialects.base import Dialect
     from llmengine.engine.channel import Channel
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from llmengine.types.sampling import SamplingParams
 
 
-FALLBACK: Literal["fallback"] = "fallback"
 _LEAST = 2
 _PERCENTILE = re.compile(r"p[1-9]\d?")
 DEFAULT_ERRORS: tuple[ErrorKind, ...] = (
@@ -51,7 +52,11 @@ DEFAULT_ERRORS: tuple[ErrorKind, ...] = (
 
 
 def _configs(value: object) -> object:
-    if not isinstance(value, Sequence) or any(isinstance(one, Engine) for one in value):
+    if (
+        isinstance(value, str)
+        or not isinstance(value, Sequence)
+        or any(isinstance(one, Engine) for one in value)
+    ):
         raise ValueError("give a list of EngineConfig; that of an engine is its .config")
     return value
 
@@ -162,6 +167,12 @@ class FallbackConfig(EngineConfig):
         """The engine of this configuration; it is created once, when it is first needed."""
         return FallbackEngine(self)
 
+    def model_copy(self, *, update: Mapping[str, object] | None = None, deep: bool = False) -> Self:
+        """A copy with some fields changed; they are checked like those of a new configuration."""
+        given = {name: getattr(self, name) for name in self.model_fields_set - {"model"}}
+        copied = type(self)(**{**given, **(update or {})})
+        return deepcopy(copied) if deep else copied
+
 
 class FallbackBackend(Backend):
     """Has the backends of a fallback's engines; it has no server of its own.
@@ -169,6 +180,7 @@ class FallbackBackend(Backend):
     Whatever needs the address of a server raises ConfigError.
     """
 
+    config: FallbackConfig
     name = FALLBACK
     in_process = True  # it has no address, as a model in this process has none
     tariff: Tariff | None = None
@@ -181,14 +193,19 @@ class FallbackBackend(Backend):
             )
         super().__init__(config)
         self.backends = [one.engine.backend for one in config.engines]
-        kinds = {one for one in config.answers if isinstance(one, str)}
         after = config.hedge_after
-        self.router = FallbackRouter(
+        hedge = None if after is None else HedgePolicy(after, config.hedge_budget)
+        self.router = self.new_router(hedge)
+
+    def new_router(self, hedge: HedgePolicy | None = None) -> FallbackRouter:
+        """A router for its engines, which knows nothing of their health yet."""
+        answers = self.config.answers
+        return FallbackRouter(
             self.backends,
-            frozenset({*config.errors, *kinds}),
-            [one for one in config.answers if not isinstance(one, str)],
-            hedge=None if after is None else HedgePolicy(after, config.hedge_budget),
-            weighted=config.order == "weighted",
+            frozenset({*self.config.errors, *(one for one in answers if isinstance(one, str))}),
+            [one for one in answers if not isinstance(one, str)],
+            hedge,
+            weighted=self.config.order == "weighted",
         )
 
     if not TYPE_CHECKING:  # type checkers know attributes, and no properties, of a Backend

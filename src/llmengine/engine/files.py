@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from llmengine.config.backends import backends
+from llmengine.config.backends import FALLBACK, backends
 from llmengine.config.documents import DocumentError, load_yaml, read_text
 from llmengine.config.settings import problems
 from llmengine.engine.engine import EngineConfig
-from llmengine.engine.fallback import FALLBACK, FallbackConfig
+from llmengine.engine.fallback import FallbackConfig
 from llmengine.types.arguments import suggestion
 from llmengine.types.errors import ConfigError
 from llmengine.types.secrets import conceal

@@ -17,15 +17,20 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmengine.batch.balancer import Endpoint
 from llmengine.batch.hosted_state import refuse_under_way
 from llmengine.batch.journal import Journal, repair_output
 from llmengine.batch.jsonl import sole_writer
 from llmengine.batch.report import BatchCounter, BatchReport
-from llmengine.batch.run import check_run, length_of, no_progress, selected, send_and_record
+from llmengine.batch.run import (
+    check_run,
+    length_of,
+    make_sender,
+    no_progress,
+    selected,
+    send_and_record,
+)
 from llmengine.engine.engine import EngineConfig
 from llmengine.integrations.ray_data.config import config_of
-from llmengine.transport.loop import background
 from llmengine.types.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -102,7 +107,7 @@ class PartRunner:
     """
 
     def __init__(self, configs: Sequence[EngineConfig], folder: str) -> None:
-        self._endpoints = [Endpoint(config_of(c).engine, background()) for c in configs]
+        self._sender = make_sender([config_of(config).engine for config in configs])
         self._folder = Path(folder)
 
     def __call__(self, row: dict[str, bytes]) -> dict[str, bytes]:
@@ -117,7 +122,7 @@ class PartRunner:
         with sole_writer(file):
             with Journal(file, keep=True) as journal:
                 missing = _missing(part, journal, counter)
-                send_and_record(missing, self._endpoints, journal, counter, no_progress)
+                send_and_record(missing, self._sender, journal, counter, no_progress)
             lines = file.read_bytes()
         return AnsweredPart(part.name, lines, counter.progress(), tuple(counter.errors))
 
