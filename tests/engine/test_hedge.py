@@ -38,6 +38,27 @@ STALL = Fault(stall_after=0)
 NO_CLOCKS = {"connect": None, "total": None}
 
 
+class SlowServer(NamedTuple):
+    """A server that was ``asked`` for an answer, and gives it once it is ``released``."""
+
+    url: str
+    asked: threading.Event
+    released: threading.Event
+
+
+@pytest.fixture
+def slow(raw_server: Any, chat: Any) -> SlowServer:
+    """A server that answers once it is released."""
+    asked, released = threading.Event(), threading.Event()
+
+    def answer(_request: Any, connection: Any) -> None:
+        asked.set()
+        released.wait(HANG)
+        connection.reply(chat())
+
+    return SlowServer(raw_server(answer).url, asked, released)
+
+
 class Pair(NamedTuple):
     """Two servers, and a function that makes a fallback of their engines."""
 
@@ -94,45 +115,29 @@ def test_second_engine_answers_for_a_slow_one(
 
 
 def test_first_engine_may_still_answer(
-    pair: Pair, raw_server: Any, chat: Any, clock: Any, in_thread: Any, wait_until: Any
+    pair: Pair, slow: SlowServer, clock: Any, in_thread: Any, wait_until: Any
 ) -> None:
     """The call that ends first counts, and the other one is cancelled."""
-    asked, released = threading.Event(), threading.Event()
-
-    def slow(_request: Any, connection: Any) -> None:
-        asked.set()
-        released.wait(HANG)
-        connection.reply(chat())
-
     pair.second.play(Script(faults=[STALL]))
-    engine = pair.engine({"endpoint": raw_server(slow).url})
+    engine = pair.engine({"endpoint": slow.url})
 
     run = in_thread(engine.results, "Hello")
-    asked.wait(HANG)
+    slow.asked.wait(HANG)
     clock.settle()
     clock.advance(6)
     wait_until(lambda: pair.second.calls)
-    released.set()
+    slow.released.set()
     (result,) = run.result(HANG)
 
     assert (result.engine, result.attempts, result.uncounted) == ("first", 2, 1)
 
 
 def test_failure_of_one_call_leaves_the_other(
-    pair: Pair, raw_server: Any, chat: Any, clock: Any, in_thread: Any, wait_until: Any
+    pair: Pair, slow: SlowServer, clock: Any, in_thread: Any, wait_until: Any
 ) -> None:
     """The second engine is waited for if the first one fails in the meantime."""
-    asked, released = threading.Event(), threading.Event()
-
-    def slow(_request: Any, connection: Any) -> None:
-        asked.set()
-        released.wait(HANG)
-        connection.reply(chat())
-
     pair.first.play(Script(faults=[STALL]))
-    engine = pair.engine(
-        {"timeout": {"connect": None, "total": 10}}, {"endpoint": raw_server(slow).url}
-    )
+    engine = pair.engine({"timeout": {"connect": None, "total": 10}}, {"endpoint": slow.url})
     before = meter.snapshot()
 
     def failed() -> int:
@@ -142,10 +147,10 @@ def test_failure_of_one_call_leaves_the_other(
     wait_until(lambda: pair.first.calls)
     clock.settle()
     clock.advance(6)
-    asked.wait(HANG)
+    slow.asked.wait(HANG)
     clock.advance(6)
     wait_until(failed)
-    released.set()
+    slow.released.set()
     (result,) = run.result(HANG)
 
     assert (result.engine, result.attempts) == ("second", 2)
