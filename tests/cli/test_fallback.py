@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from llmengine.mock import Fault, MockServer, Script
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,6 +42,18 @@ def test_check_asks_a_fallback(llmengine: Any, file: Path) -> None:
 
     assert ran.status == 0
     assert ran.out.strip().endswith(": laptop, spare")
+
+
+def test_check_makes_no_retries(llmengine: Any, file: Path) -> None:
+    """As for other engines, the question is whether an engine answers now."""
+    with MockServer(script=Script(faults=repeat(Fault(status=503)))) as down:
+        fields = f"backend: openai_compatible, model: mock, endpoint: '{down.root_url}'"
+        file.write_text(ENGINES.replace("backend: mock, model: mock", fields, 1))
+
+        ran = llmengine("engines", "check", "safe", "--config", file)
+
+    assert ran.status == 0
+    assert len(down.calls) == 2  # the check asks twice
 
 
 LINE = """{"custom_id": "a", "method": "POST", "url": "/v1/chat/completions",

@@ -286,7 +286,8 @@ class FallbackRouter:
                 await asyncio.wait((chosen.task,))
             finally:
                 await cancel_running([chosen])
-            return [chosen.task.result()]
+            failed = [ending for ending in endings if ending.reason is not None]
+            return [*failed, chosen.task.result()]
         finally:
             await cancel_running([*calls.values()])
 
