@@ -76,6 +76,7 @@ def test_batch_is_sent_to_a_fallback(llmengine: Any, file: Path) -> None:
         ("verify --model=x", "model: a fallback has none of its own; set it at its engines"),
         ("verify --mode=replay", "is a fallback and has no server; there is no mode replay"),
         ("batch i -o o --model=x", "model: a fallback has none of its own; set it at its engines"),
+        ("batch engines.yaml -o o --hosted", "has no server of its own, and so no Batch API"),
         ("batch i -o o --concurrency=2", "max_concurrency: a fallback has none of its own; set"),
         ("engines warmup", "is a fallback and has no server; warm up its engines: laptop, spare"),
     ],

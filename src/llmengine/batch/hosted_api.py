@@ -57,8 +57,8 @@ class BatchAPI:
         backend = engine.backend
         if backend.in_process:
             raise ConfigError(
-                f"engine {engine.name!r}: a model in this process has no Batch API; "
-                "leave out the option for hosted batches"
+                f"engine {engine.name!r} has no server of its own, and so no Batch API; leave out "
+                "the option for hosted batches"
             )
         self._backend = backend
         self._loop = background()
