@@ -22,7 +22,7 @@ from llmengine.types.errors import CallError, UnexpectedResponseError, detached
 from llmengine.types.outputs import Delta
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Sequence
 
     from llmengine.backends.base import Backend
     from llmengine.dialects.base import StreamDecoder
@@ -90,27 +90,38 @@ class StreamReader:
         self._call = Call(self._backend, self._backend.connect(self._loop, self._urls))
         async with self._call.slots:
             with self._call.usage(self._request, observer) as usage:
-                return await self._read(usage)
-
-    async def _read(self, usage: CallUsage) -> LLMEngineError | None:
-        try:
-            if self._request.output_model is not None:
-                output = await self._structured(usage)
-            else:
-                if self._request.sampling.structured_outputs:
-                    await require_enforcement(self._call, self._request)
-                output = await self._exchange(self._request, usage)
-                if self._request.tool_choice is not None:
-                    refuse_uncalled(output, self._request)
-        except Exception as raised:  # noqa: BLE001 - raised again where the deltas are read
-            error = as_llm_error(raised)
-            if isinstance(error, CallError):
-                error.attempts = usage.attempts
-            usage.close(error=error)
-            return detached(error)
-        usage.close(output)
-        self.output = output
+                try:
+                    output = await self._answer(usage)
+                except Exception as raised:  # noqa: BLE001 - raised again where the deltas are read
+                    error = as_llm_error(raised)
+                    if isinstance(error, CallError):
+                        error.attempts = usage.attempts
+                    usage.close(error=error)
+                    return detached(error)
+                usage.close(output)
+                self.output = output
         return None
+
+    def _answer(self, usage: CallUsage) -> Coroutine[object, object, LLMOutput]:
+        """The coroutine that reads the answer, with as few others within it as possible.
+
+        Each piece of the answer resumes all of them, one by one.
+        """
+        request = self._request
+        if request.output_model is not None:
+            return self._structured(usage)
+        if request.sampling.structured_outputs or request.tool_choice is not None:
+            return self._constrained(usage)
+        return self._exchange(request, usage)
+
+    async def _constrained(self, usage: CallUsage) -> LLMOutput:
+        """Read an answer that must have a form or call a tool."""
+        if self._request.sampling.structured_outputs:
+            await require_enforcement(self._call, self._request)
+        output = await self._exchange(self._request, usage)
+        if self._request.tool_choice is not None:
+            refuse_uncalled(output, self._request)
+        return output
 
     async def _structured(self, usage: CallUsage) -> LLMOutput:
         """Queue the deltas of a structured answer and, once it is validated, the parsed value."""
