@@ -1,7 +1,8 @@
-"""Statistical tests with known error rates, as pure functions of plain values."""
+"""Statistical tests and intervals with known error rates, as pure functions of plain values."""
 
 from pytest_llmengine.statistics.group_test import furthest_group, furthest_third, group_test
 from pytest_llmengine.statistics.looks import LookHistory, Reference
+from pytest_llmengine.statistics.percentiles import Percentile, percentile
 from pytest_llmengine.statistics.power import (
     fewest_changed,
     fewest_changed_prompts,
@@ -26,6 +27,7 @@ __all__ = [
     "DRAWS",
     "ROUNDING",
     "LookHistory",
+    "Percentile",
     "PermutationResult",
     "Reference",
     "Stratum",
@@ -38,6 +40,7 @@ __all__ = [
     "group_test",
     "holm",
     "logprob_distance",
+    "percentile",
     "permutation_test",
     "smallest_rate",
     "smallest_shift",
