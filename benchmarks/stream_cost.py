@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).parent
+SERVER = HERE.parent / "pytest_llmengine" / "bench" / "stream_server.py"
 BESIDE = " (--beside)"
 LIMIT_S = 120
 # So many events per stream, and seconds between two of a stream, by the number of streams. The
@@ -84,7 +85,7 @@ def _server(streams: int, options: argparse.Namespace) -> Iterator[str]:
     events, seconds = LOADS[streams]
     events, seconds = events // options.slower, seconds * options.slower
     per_write = options.per_write
-    command = [HERE / "stream_server.py", events, seconds * per_write, per_write]
+    command = [SERVER, events, seconds * per_write, per_write]
     if options.spread:
         command.append("spread")
     process = subprocess.Popen(

@@ -1,10 +1,11 @@
 """A server that answers every request with a stream of events, each with the time of its sending.
 
-    python benchmarks/stream_server.py EVENTS SECONDS PER_WRITE [spread]
+    python pytest_llmengine/bench/stream_server.py EVENTS SECONDS PER_WRITE [spread]
 
 The text of each event is ``time.monotonic_ns()`` just before it is written. Each event is a chunk
 of its own, PER_WRITE of them are written at once, and SECONDS pass between two writes. Streams that
 begin together get their events together, as from a server that batches, unless ``spread`` is given.
+It is run as a program and imports nothing of this package, so that it starts fast.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ BEFORE, _, AFTER = chunk(event("0" * 18 + STAMP.decode())).partition(b"0" * 18 +
 END = chunk(event(None, "stop")) + chunk(b"data: [DONE]\n\n") + chunk(b"")
 
 
-class Streaming(asyncio.Protocol):
+class StampedStream(asyncio.Protocol):
     """Finds the end of each request and streams the same answer."""
 
     streams = 0
@@ -69,9 +70,9 @@ class Streaming(asyncio.Protocol):
             return
         self._buffer = b""
         self._transport.write(HEAD)
-        Streaming.streams += 1
+        StampedStream.streams += 1
         # Multiples of the golden ratio fill an interval evenly, however many there are.
-        wait = self._seconds * (Streaming.streams * 0.618034 % 1 if self._spread else 1)
+        wait = self._seconds * (StampedStream.streams * 0.618034 % 1 if self._spread else 1)
         self._loop.call_later(wait, self._send, 0, self._loop.time() + wait)
 
     def _send(self, sent: int, due: float) -> None:
@@ -91,11 +92,11 @@ async def main() -> None:
     """Serve on a free port and print the address."""
     events, seconds, per_write, *spread = sys.argv[1:]
 
-    def make() -> Streaming:
-        return Streaming(int(events), float(seconds), int(per_write), spread=bool(spread))
+    def make() -> StampedStream:
+        return StampedStream(int(events), float(seconds), int(per_write), spread=bool(spread))
 
     server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0, backlog=4096)
-    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)  # noqa: T201 - the output of this program
     await server.serve_forever()
 
 
