@@ -8,6 +8,7 @@ import typer
 
 from pytest_llmengine.cli import (
     batch,
+    bench,
     cassettes,
     contract,
     drift,
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.command()(verify.verify)
 app.command()(batch.batch)
+app.command()(bench.bench)
 app.command()(parity.parity)
 app.command()(record_replay.record)
 app.command()(record_replay.replay)

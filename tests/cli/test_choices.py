@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_llmengine.bench.workload import Arrivals, PromptLength
+from pytest_llmengine.cli.bench import ArrivalsName, LengthName
 from pytest_llmengine.cli.cassettes import FailTier, LintKind
 from pytest_llmengine.cli.record_replay import RecordModeName
 from pytest_llmengine.cli.verify import ModeName
@@ -19,9 +21,11 @@ from pytest_llmengine.targets import Mode
         (LintKind, set(FindingKind)),
         (FailTier, set(AnswerTier) - {AnswerTier.IDENTICAL}),
         (RecordModeName, set(RECORD_MODES)),
+        (ArrivalsName, set(Arrivals)),
+        (LengthName, set(PromptLength)),
         (ModeName, (set(Mode) | set(RECORD_MODES)) - {Mode.VERIFY}),
     ],
-    ids=["lint", "tiers", "record modes", "modes"],
+    ids=["lint", "tiers", "record modes", "arrivals", "lengths", "modes"],
 )
 def test_choices_are_those_of_the_library(choices: type, known: set[str]) -> None:
     """A choice that the library gets or loses is one of the option, too."""

@@ -1,0 +1,133 @@
+"""The run of ``llmengine bench``: open the engine, measure the client, and then every rate."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from llmengine.types.errors import InvalidFieldError
+from llmengine.types.sampling import SamplingParams
+from pytest_llmengine.bench.client import BenchClient
+from pytest_llmengine.bench.report import BenchReport
+from pytest_llmengine.bench.run import run_overhead, run_rate
+from pytest_llmengine.bench.summary import Overhead, summarise
+from pytest_llmengine.bench.workload import WORDS, built_in_prompts, prompts_of_file
+from pytest_llmengine.cli.options import stderr
+from pytest_llmengine.cli.progress import fetch_missing
+from pytest_llmengine.targets import config_named, open_session
+from pytest_llmengine.targets.settings import facts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from pytest_llmengine.bench.run import OfferedLoad
+    from pytest_llmengine.bench.samples import Objective
+    from pytest_llmengine.bench.summary import RateSummary
+    from pytest_llmengine.bench.workload import PromptLength
+    from pytest_llmengine.targets import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class BenchSettings:
+    """What to send; ``file`` has the prompts, else there are built-in ones of that length."""
+
+    rates: tuple[float, ...]
+    load: OfferedLoad
+    objectives: tuple[Objective, ...]
+    length: PromptLength
+    file: Path | None
+    max_tokens: int
+    timeout: float
+
+
+def run_bench(name: str, target: Settings, settings: BenchSettings) -> BenchReport:
+    """Measure the engine of that name, with progress on standard error.
+
+    After an interrupt, the report has the rates that were measured before. Raises
+    InvalidFieldError for a rate without requests.
+    """
+    if settings.file is None:
+        prompts = built_in_prompts(settings.length, settings.load.seed)
+        asked = f"built-in, {settings.length}, about {WORDS[settings.length]} words"
+    else:
+        prompts, asked = prompts_of_file(settings.file), str(settings.file)
+    _refuse_empty(settings)
+    _fetch_model(name, target)
+    console = stderr()
+    rates: list[RateSummary] = []
+    interrupted = False
+    date = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    with open_session(name, target) as session:
+        _announce(settings, console)
+        overhead = Overhead.of(run_overhead(max(settings.rates), settings.load.seconds))
+        sampling = SamplingParams(max_tokens=settings.max_tokens)
+        client = BenchClient(session.engine, sampling, settings.timeout)
+        try:
+            for rate in settings.rates:
+                with _progress(rate, console) as on_sent:
+                    run = run_rate(client, rate, settings.load, prompts, on_sent)
+                rates.append(summarise(run, settings.objectives))
+        except KeyboardInterrupt:
+            if not rates:
+                raise
+            interrupted = True
+        return BenchReport(
+            target=session.describe(),
+            model=session.engine.model,
+            prompts=asked,
+            max_tokens=settings.max_tokens,
+            load=settings.load,
+            objectives=settings.objectives,
+            overhead=overhead,
+            rates=tuple(rates),
+            date=date,
+            is_interrupted=interrupted,
+        )
+
+
+def _refuse_empty(settings: BenchSettings) -> None:
+    """Raise InvalidFieldError for a rate at which no request comes in the measured time."""
+    load = settings.load
+    for rate in settings.rates:
+        if all(time < load.warm_up for time in load.times(rate)):
+            raise InvalidFieldError(
+                f"--rate {rate:g}: no request comes in {load.seconds:g} s; give more --seconds, or "
+                "a higher rate"
+            )
+
+
+def _fetch_model(name: str, target: Settings) -> None:
+    """Download the embedded engine's model with a progress bar, if it is missing."""
+    config = config_named(name, target.config, target.cassettes)
+    if config.backend == "embedded" and not target.url:
+        fetch_missing(target.model or config.model or facts(config.backend).model)
+
+
+def _announce(settings: BenchSettings, console: Console) -> None:
+    """Say what the run will cost before it begins."""
+    load = settings.load
+    requests = sum(len(load.times(rate)) for rate in settings.rates)
+    seconds = len(settings.rates) * (load.warm_up + load.seconds)
+    console.print(
+        f"{requests} requests of at most {settings.max_tokens} tokens in {seconds:.0f} s, and the "
+        "time until all are answered",
+        soft_wrap=True,
+    )
+
+
+@contextmanager
+def _progress(rate: float, console: Console) -> Iterator[Callable[[int, int], None]]:
+    """A line on standard error that shows the present rate."""
+    if not console.is_terminal:
+        console.print(f"{rate:g} requests per second")
+    with console.status(f"{rate:g} requests per second") as status:
+
+        def on_sent(sent: int, total: int) -> None:
+            status.update(f"{rate:g} requests per second: {sent} of {total} sent")
+
+        yield on_sent
