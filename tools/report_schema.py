@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_llmengine.bench.schema import bench_schema
 from pytest_llmengine.drift.schema import drift_schema
 from pytest_llmengine.reports.schema import (
     JSONCheck,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent.parent / "docs"
 SCHEMA = DOCS / "report.schema.json"
 DRIFT_SCHEMA = DOCS / "drift.schema.json"
+BENCH_SCHEMA = DOCS / "bench.schema.json"
 PAGE = DOCS / "report-schema.md"
 # The beginning of the heading above each table.
 TABLES: dict[str, type[JSONPart]] = {
@@ -46,6 +48,11 @@ def schema_text() -> str:
 def drift_schema_text() -> str:
     """The text of the drift reports' schema."""
     return json.dumps(drift_schema(), indent=2) + "\n"
+
+
+def bench_schema_text() -> str:
+    """The text of the schema of the report of ``llmengine bench``."""
+    return json.dumps(bench_schema(), indent=2) + "\n"
 
 
 def page_text() -> str:
@@ -78,7 +85,12 @@ def _type(field: dict[str, object]) -> str:
 
 def main() -> int:
     """Write the files, or check them."""
-    texts = {SCHEMA: schema_text(), DRIFT_SCHEMA: drift_schema_text(), PAGE: page_text()}
+    texts = {
+        SCHEMA: schema_text(),
+        DRIFT_SCHEMA: drift_schema_text(),
+        BENCH_SCHEMA: bench_schema_text(),
+        PAGE: page_text(),
+    }
     if "--check" in sys.argv:
         return 0 if all(path.read_text("utf-8") == text for path, text in texts.items()) else 1
     for path, text in texts.items():

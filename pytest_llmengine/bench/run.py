@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from llmengine import EngineConfig
 from llmengine.transport.loop import PROCESS_CONCURRENCY
+from llmengine.types.errors import UnexpectedResponseError
 from llmengine.types.sampling import SamplingParams
 from pytest_llmengine.bench.client import BenchClient
 from pytest_llmengine.bench.samples import BenchSample
@@ -40,9 +41,19 @@ class OfferedLoad:
     arrivals: Arrivals = Arrivals.POISSON
     seed: int = 0
 
+    @property
+    def end(self) -> float:
+        """The end of the measured time, in seconds from the start of the warm-up."""
+        return self.warm_up + self.seconds
+
     def times(self, rate: float) -> list[float]:
-        """The times of the requests, in seconds from the start of the warm-up."""
-        return arrival_times(rate, self.warm_up + self.seconds, self.arrivals, self.seed)
+        """The times of the requests, in seconds from the start of the warm-up.
+
+        Those of the measured time do not depend on how long the warm-up is.
+        """
+        before = arrival_times(rate, self.warm_up, self.arrivals, f"warm-up {self.seed}")
+        measured = arrival_times(rate, self.seconds, self.arrivals, f"arrivals {self.seed}")
+        return [*before, *(self.warm_up + time for time in measured)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +104,18 @@ async def offer(
     return samples
 
 
+def answer_time(client: BenchClient, prompt: Prompt) -> float | None:
+    """How long the server takes for one answer while it does nothing else; None if it fails."""
+
+    async def work() -> float | None:
+        (sample,) = await offer(
+            [0.0], lambda _, sample, now: client.send(client.request(prompt), sample, now), most=1
+        )
+        return sample.whole()[0] if sample.is_answered else None
+
+    return client.run(work())
+
+
 def run_rate(
     client: BenchClient,
     rate: float,
@@ -113,7 +136,7 @@ def run_rate(
         def mark() -> None:
             marks.append((loop.time(), thread_time()))
 
-        timer = loop.call_later(load.warm_up + load.seconds, mark)
+        timer = loop.call_later(load.end, mark)
         try:
             samples = await offer(
                 times,
@@ -134,7 +157,7 @@ def run_rate(
 OVERHEAD_EVENTS = 16
 OVERHEAD_SECONDS = 0.005
 """The minimal server sends each event of an answer after that time."""
-_OVERHEAD_RATE = 200.0  # at least
+_OVERHEAD_RATE = 100.0  # at least, so that there are enough samples
 _LONGEST_OVERHEAD = 2.0
 
 
@@ -164,6 +187,8 @@ def _minimal_server() -> Iterator[str]:
     ) as process:
         assert process.stdout is not None
         try:
-            yield process.stdout.readline().strip()
+            if not (url := process.stdout.readline().strip()):
+                raise UnexpectedResponseError("the minimal server ended before it had an address")
+            yield url
         finally:
             process.kill()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 from llmengine.types.errors import InvalidFieldError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 
 @dataclass(slots=True)
@@ -43,9 +43,14 @@ class BenchSample:
         return self.ended is not None and not self.error
 
     @property
-    def lag(self) -> float:
+    def send_delay(self) -> float:
         """How late the client sent the request."""
         return 0.0 if self.sent is None else max(0.0, self.sent - self.scheduled)
+
+    @property
+    def is_in_one_read(self) -> bool:
+        """Whether an answer of several tokens came at once, so that it has no times of tokens."""
+        return self.is_answered and len(self.reads) == 1 and self.tokens != 1
 
     # ---- what is measured; a request without a complete answer is slower than any answer
 
@@ -64,14 +69,16 @@ class BenchSample:
         return [later - earlier for earlier, later in pairwise(self.reads)]
 
     def per_token(self) -> list[float]:
-        """The mean time per token after the first content; [] if the tokens are unknown or few."""
-        if not self.is_answered or self.tokens is None or self.tokens < 2:  # noqa: PLR2004 - a pair
+        """The mean time per token after the first content; [] if it is unknown."""
+        if not self.is_answered or not self.reads or self.is_in_one_read:
+            return []
+        if self.tokens is None or self.tokens < 2:  # noqa: PLR2004 - a pair
             return []
         return [(self.reads[-1] - self.reads[0]) / (self.tokens - 1)]
 
-    def lateness(self) -> list[float]:
+    def send_delays(self) -> list[float]:
         """How late the client sent the request."""
-        return [self.lag]
+        return [self.send_delay]
 
 
 class Metric(StrEnum):
@@ -81,7 +88,7 @@ class Metric(StrEnum):
     ITL = "itl"
     TPOT = "tpot"
     E2E = "e2e"
-    LAG = "lag"
+    SEND_DELAY = "send_delay"
 
     @property
     def label(self) -> str:
@@ -97,15 +104,15 @@ _LABELS: Mapping[Metric, str] = {
     Metric.TTFT: "time to first token",
     Metric.ITL: "inter-token latency",
     Metric.TPOT: "time per output token",
-    Metric.E2E: "whole answer",
-    Metric.LAG: "sent late by",
+    Metric.E2E: "end-to-end latency",
+    Metric.SEND_DELAY: "send delay",
 }
 _VALUES: Mapping[Metric, Callable[[BenchSample], list[float]]] = {
     Metric.TTFT: BenchSample.first_token,
     Metric.ITL: BenchSample.gaps,
     Metric.TPOT: BenchSample.per_token,
     Metric.E2E: BenchSample.whole,
-    Metric.LAG: BenchSample.lateness,
+    Metric.SEND_DELAY: BenchSample.send_delays,
 }
 # Metrics of the server, which can have an objective.
 OBJECTIVES = (Metric.TTFT, Metric.ITL, Metric.TPOT, Metric.E2E)
@@ -124,7 +131,7 @@ class Objective:
     def of(cls, text: str) -> Self:
         """The objective in a text such as ``ttft=0.5``; raises InvalidFieldError for others."""
         found = _OBJECTIVE.fullmatch(text)
-        if found is None:
+        if found is None or not float(found[2]):
             raise InvalidFieldError(
                 f"objective {text!r}: write {', '.join(OBJECTIVES[:-1])} or {OBJECTIVES[-1]}, =, "
                 "and a time, such as ttft=0.5 or itl=50ms"
@@ -137,6 +144,17 @@ class Objective:
     def is_met(self, sample: BenchSample) -> bool:
         """Whether a complete answer meets it."""
         return all(value <= self.limit for value in self.metric.of(sample))
+
+
+def objectives_of(texts: Iterable[str]) -> tuple[Objective, ...]:
+    """The objectives in texts; raises InvalidFieldError if a metric has two."""
+    found: dict[Metric, Objective] = {}
+    for text in texts:
+        objective = Objective.of(text)
+        if objective.metric in found:
+            raise InvalidFieldError(f"objective {text!r}: {objective.metric} has one already")
+        found[objective.metric] = objective
+    return tuple(found.values())
 
 
 def can_judge(objectives: Sequence[Objective], sample: BenchSample) -> bool:

@@ -1,8 +1,8 @@
 """The numbers of one rate: throughput, goodput, latencies, and whether the client was the limit.
 
-Numbers of requests and answers are those of the measured time, after the warm-up. Latencies are
-those of the requests that were scheduled in it, also if their answers ended later. A request that
-failed counts as slower than any answer, so failures make no percentile better.
+Throughput and goodput count the answers that ended in the measured time, after the warm-up.
+Latencies are those of the requests that were scheduled in it, also if their answers ended later. A
+request that failed counts as slower than any answer, so failures make no percentile better.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import accumulate
-from math import isinf, sqrt
+from math import sqrt
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pytest_llmengine.bench.run import OVERHEAD_SECONDS
 from pytest_llmengine.bench.samples import Metric, can_judge
@@ -21,16 +21,20 @@ from pytest_llmengine.statistics import Percentile, percentile
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pytest_llmengine.bench.run import RateRun
+    from pytest_llmengine.bench.run import OfferedLoad, RateRun
     from pytest_llmengine.bench.samples import BenchSample, Objective
 
 SHARES = (0.5, 0.9, 0.99)
+PARTS = 20
+"""The longest time to first token is found in each of so many parts of the measured time."""
 LATE = 0.01
 """A request that is sent so many seconds after its time is late, if answers come in little time."""
 LATE_PART = 0.1
 """A request is late only if it is sent after this part of the median time to first token."""
 MOST_LATE = 0.1
-"""The client is the limit if more than this share of the requests is late."""
+"""The client is the limit if more than this share of the requests is late, ..."""
+FEWEST_LATE = 10
+"""... and at least so many, so that it does not depend on one or two."""
 MOST_CPU = 0.8
 """The client is the limit if it uses more than this share of a CPU core."""
 
@@ -47,18 +51,21 @@ class Quantity:
         """The percentiles of values in the order in which they were measured."""
         return cls(len(values), tuple(percentile(values, share) for share in SHARES))
 
-    def to_dict(self) -> dict[str, Any]:
-        """The values as a JSON object, in seconds."""
-        found = {
-            f"p{share * 100:g}": one and _finite(value=one.value, low=one.low, high=one.high)
-            for share, one in zip(SHARES, self.percentiles, strict=True)
-        }
-        return {"samples": self.samples} | found
 
+@dataclass(frozen=True, slots=True)
+class SecondHalf:
+    """The second half of the measured time: ``requests`` were scheduled, ``answers`` ended in it.
 
-def _finite(**seconds: float) -> dict[str, float | None]:
-    """The times, with None for those of requests that failed, since JSON has no infinity."""
-    return {name: None if isinf(value) else value for name, value in seconds.items()}
+    Until then a server may still get busier without being overloaded.
+    """
+
+    requests: int
+    answers: int
+
+    @property
+    def is_sustained(self) -> bool:
+        """Whether no more answers are missing than random arrivals explain."""
+        return self.requests - self.answers <= 2 * sqrt(self.requests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +73,16 @@ class RateSummary:
     """One rate. ``requests`` were scheduled in the measured time, ``answered`` of them completely.
 
     ``failures`` counts the others by kind, with an example of each in ``messages``. ``throughput``
-    are the answers that ended in the measured time, per second, and ``tokens_per_second`` their
-    tokens, None if the server does not report them. ``goodput`` are the answers that met all
-    objectives, per second; None if there are no objectives or they cannot be judged. All three are
-    None if the client stopped before the end of the measured time.
-    ``backlog`` is how many more requests were unanswered at the end of the measured time than at
-    its start. ``in_flight`` is the largest number of them at once. ``client_limit`` says why the
-    client and not the server was the limit, "" if it was not; there are no latencies then.
-    ``times`` are pairs of scheduled time and time to first token, for a chart.
+    are the answers that ended in the measured time, per second, and ``goodput`` are those of them
+    that met all objectives; None if there are no objectives or they cannot be judged.
+    ``output_tokens`` are the tokens of these answers per second; None if the server does not report
+    all. All three are None if the client stopped early. ``second_half`` tells whether the server
+    sustained the rate; None if the client was the limit.
+    ``in_flight`` is the largest number of requests at once. ``client_limit`` says why the client
+    and not the server was the limit, "" if it was not; there are no latencies then.
+    ``without_usage`` of the answers have no number of tokens, and ``in_one_read`` have no times of
+    tokens. ``answer_time`` is the median time of a whole answer. ``slowest`` is the longest time to
+    first token in each of `PARTS` parts of the measured time, None for a part without answers.
     """
 
     rate: float
@@ -82,61 +91,34 @@ class RateSummary:
     failures: Mapping[str, int]
     messages: Mapping[str, str]
     throughput: float | None
-    tokens_per_second: float | None
     goodput: float | None
+    output_tokens: float | None
+    second_half: SecondHalf | None
     quantities: Mapping[Metric, Quantity]
-    backlog: int
     in_flight: int
     cpu: float
     client_limit: str
-    times: tuple[tuple[float, float], ...] = field(repr=False)
+    without_usage: int
+    in_one_read: int
+    answer_time: float | None
+    slowest: tuple[float | None, ...] = field(repr=False)
 
     @property
-    def is_growing(self) -> bool:
-        """Whether the queue grew by more than random arrivals explain."""
-        return not self.client_limit and self.backlog > 2 * sqrt(self.requests)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The summary as a JSON object; times are in seconds."""
-        return {
-            "rate": self.rate,
-            "requests": self.requests,
-            "answered": self.answered,
-            "failures": [
-                {"kind": kind, "count": count, "example": self.messages[kind]}
-                for kind, count in self.failures.items()
-            ],
-            "throughput": self.throughput,
-            "tokens_per_second": self.tokens_per_second,
-            "goodput": self.goodput,
-            "backlog": self.backlog,
-            "is_growing": self.is_growing,
-            "in_flight": self.in_flight,
-            "client_cpu": self.cpu,
-            "client_limit": self.client_limit,
-            "latencies": {
-                metric.value: quantity.to_dict() for metric, quantity in self.quantities.items()
-            },
-        }
+    def is_sustained(self) -> bool | None:
+        """Whether the server answered as many requests as came; None if that is not known."""
+        return None if self.second_half is None else self.second_half.is_sustained
 
 
 def summarise(run: RateRun, objectives: Sequence[Objective]) -> RateSummary:
     """The numbers of one rate."""
-    begin, end = run.load.warm_up, run.load.warm_up + run.load.seconds
+    begin, end = run.load.warm_up, run.load.end
     measured = [sample for sample in run.samples if begin <= sample.scheduled < end]
     answered = [sample for sample in measured if sample.is_answered]
     failed = [sample for sample in measured if sample.error]
-    ended = [
-        sample
-        for sample in run.samples
-        if sample.is_answered and sample.ended is not None and begin <= sample.ended < end
-    ]
+    ended = _answers(run.samples, begin, end)
     tokens = [sample.tokens for sample in ended if sample.tokens is not None]
-    good = [
-        sample for sample in answered if all(objective.is_met(sample) for objective in objectives)
-    ]
-    is_counted = len(tokens) == len(ended)
-    is_judged = bool(objectives) and all(can_judge(objectives, sample) for sample in answered)
+    good = [sample for sample in ended if all(one.is_met(sample) for one in objectives)]
+    is_judged = bool(objectives) and all(can_judge(objectives, sample) for sample in ended)
     limit = _client_limit(run, measured, answered)
 
     def per_second(number: int, *, is_known: bool = True) -> float | None:
@@ -149,15 +131,33 @@ def summarise(run: RateRun, objectives: Sequence[Objective]) -> RateSummary:
         failures=Counter(sample.error for sample in failed),
         messages={sample.error: sample.message for sample in reversed(failed)},
         throughput=per_second(len(ended)),
-        tokens_per_second=per_second(sum(tokens), is_known=is_counted),
         goodput=per_second(len(good), is_known=is_judged),
+        output_tokens=per_second(sum(tokens), is_known=len(tokens) == len(ended)),
+        second_half=None if limit else _second_half(run.samples, run.load),
         quantities={} if limit else _quantities(measured),
-        backlog=_in_flight(run.samples, end) - _in_flight(run.samples, begin),
         in_flight=_most_in_flight(run.samples),
         cpu=run.cpu,
         client_limit=limit,
-        times=tuple((one.scheduled - begin, one.first_token()[0]) for one in answered),
+        without_usage=sum(sample.tokens is None for sample in answered),
+        in_one_read=sum(sample.is_in_one_read for sample in answered),
+        answer_time=median(one.whole()[0] for one in answered) if answered else None,
+        slowest=_slowest(answered, run.load),
     )
+
+
+def _answers(samples: Iterable[BenchSample], begin: float, end: float) -> list[BenchSample]:
+    """The requests whose answers ended in that time."""
+    return [
+        sample
+        for sample in samples
+        if sample.is_answered and sample.ended is not None and begin <= sample.ended < end
+    ]
+
+
+def _second_half(samples: Sequence[BenchSample], load: OfferedLoad) -> SecondHalf:
+    middle = load.end - load.seconds / 2
+    requests = sum(middle <= sample.scheduled < load.end for sample in samples)
+    return SecondHalf(requests, len(_answers(samples, middle, load.end)))
 
 
 def _quantities(measured: Sequence[BenchSample]) -> dict[Metric, Quantity]:
@@ -167,19 +167,18 @@ def _quantities(measured: Sequence[BenchSample]) -> dict[Metric, Quantity]:
     }
 
 
-def _in_flight(samples: Iterable[BenchSample], time: float) -> int:
-    """How many requests were scheduled and not yet answered at that time."""
-    return sum(one.scheduled <= time and not _has_ended(one, time) for one in samples)
-
-
-def _has_ended(sample: BenchSample, time: float) -> bool:
-    return sample.ended is not None and sample.ended <= time
-
-
 def _most_in_flight(samples: Sequence[BenchSample]) -> int:
     changes = [(one.scheduled, 1) for one in samples]
     changes += [(one.ended, -1) for one in samples if one.ended is not None]
     return max(accumulate(change for _, change in sorted(changes)), default=0)
+
+
+def _slowest(answered: Sequence[BenchSample], load: OfferedLoad) -> tuple[float | None, ...]:
+    parts: list[list[float]] = [[] for _ in range(PARTS)]
+    for sample in answered:
+        place = int((sample.scheduled - load.warm_up) / load.seconds * PARTS)
+        parts[min(place, PARTS - 1)] += sample.first_token()
+    return tuple(max(part, default=None) for part in parts)
 
 
 def _client_limit(
@@ -195,8 +194,8 @@ def _client_limit(
         return f"the client used {run.cpu:.0%} of a CPU core"
     firsts = [value for sample in answered for value in sample.first_token()]
     allowed = max(LATE, LATE_PART * median(firsts)) if firsts else LATE
-    late = sum(sample.lag > allowed for sample in measured)
-    if late > MOST_LATE * len(measured):
+    late = sum(sample.send_delay > allowed for sample in measured)
+    if late >= FEWEST_LATE and late > MOST_LATE * len(measured):
         return f"{late} of {len(measured)} requests were sent over {1000 * allowed:.0f} ms late"
     return ""
 
@@ -232,13 +231,3 @@ class Overhead:
             Quantity.of([abs(value - OVERHEAD_SECONDS) for value in gaps]),
             run.cpu / run.rate,
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The overhead as a JSON object, in seconds."""
-        return {
-            "rate": self.rate,
-            "answers": self.answers,
-            "first_token": self.first_token.to_dict(),
-            "gap": self.gap.to_dict(),
-            "cpu_per_answer": self.cpu,
-        }

@@ -33,11 +33,11 @@ class Arrivals(StrEnum):
     CONSTANT = "constant"
 
 
-def arrival_times(rate: float, seconds: float, arrivals: Arrivals, seed: int) -> list[float]:
+def arrival_times(rate: float, seconds: float, arrivals: Arrivals, seed: str) -> list[float]:
     """The times of requests at a rate per second, in seconds from the start."""
     if arrivals is Arrivals.CONSTANT:
         return [n / rate for n in range(ceil(rate * seconds)) if n / rate < seconds]
-    chance = random.Random(f"arrivals {seed} {rate}")  # noqa: S311  # nosec B311 - repeatable
+    chance = random.Random(f"{seed} {rate}")  # noqa: S311  # nosec B311 - repeatable
     times: list[float] = []
     now = chance.expovariate(rate)
     while now < seconds:

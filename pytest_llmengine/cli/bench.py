@@ -54,19 +54,30 @@ def bench(  # noqa: PLR0913 - one option each
     rate: Annotated[
         list[float] | None,
         typer.Option(
-            min=0.001, help="Requests per second; repeatable.", show_default="1, then 4, then 16"
+            min=0.001,
+            max=10_000,
+            help="The request rate, in requests per second; repeatable.",
+            show_default="1, then 4, then 16",
         ),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="The seconds to measure each rate.")] = 30,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, max=86_400, help="The seconds to measure each rate.")
+    ] = 30,
     warm_up: Annotated[
-        float, typer.Option(min=0, help="The seconds before that, which do not count.")
-    ] = 3,
+        float | None,
+        typer.Option(
+            min=0,
+            max=3_600,
+            help="The seconds before that, which do not count.",
+            show_default="3, or twice the time of an answer",
+        ),
+    ] = None,
     slo: Annotated[
         list[str] | None,
         typer.Option(
             metavar="NAME=TIME",
-            help="An objective for goodput: the longest ttft, itl, tpot or e2e of an answer, such "
-            "as ttft=0.5 or itl=50ms; repeatable.",
+            help="A service level objective for goodput: the longest ttft, itl, tpot or e2e of an "
+            "answer, such as ttft=0.5 or itl=50ms; repeatable.",
         ),
     ] = None,
     arrivals: Annotated[
@@ -86,7 +97,8 @@ def bench(  # noqa: PLR0913 - one option each
         int, typer.Option(min=1, help="The largest number of tokens of an answer.")
     ] = 64,
     timeout: Annotated[
-        float, typer.Option(min=0.001, help="The seconds after which an answer has failed.")
+        float,
+        typer.Option(min=0.001, max=86_400, help="The seconds after which an answer has failed."),
     ] = 60,
     seed: Annotated[int, typer.Option(help="Another seed gives other times and prompts.")] = 0,
     report: Annotated[
@@ -104,8 +116,7 @@ def bench(  # noqa: PLR0913 - one option each
     request was answered, else 1.
     """
     from pytest_llmengine.bench.render import print_report, write_report
-    from pytest_llmengine.bench.run import OfferedLoad
-    from pytest_llmengine.bench.samples import Objective
+    from pytest_llmengine.bench.samples import objectives_of
     from pytest_llmengine.bench.workload import Arrivals, PromptLength
     from pytest_llmengine.cli.bench_run import BenchSettings, run_bench
     from pytest_llmengine.cli.errors import INTERRUPTED
@@ -120,8 +131,11 @@ def bench(  # noqa: PLR0913 - one option each
         Settings(engines=(name,), url=url, model=model, config=config, mode=Mode.LIVE),
         BenchSettings(
             rates=tuple(rate or DEFAULT_RATES),
-            load=OfferedLoad(seconds, warm_up, Arrivals(arrivals), seed),
-            objectives=tuple(map(Objective.of, slo or ())),
+            seconds=seconds,
+            warm_up=warm_up,
+            arrivals=Arrivals(arrivals),
+            seed=seed,
+            objectives=objectives_of(slo or ()),
             length=PromptLength(length),
             file=prompts,
             max_tokens=max_tokens,

@@ -13,7 +13,7 @@ import pytest
 from llmengine import EngineConfig, SamplingParams
 from llmengine.mock import Fault, Load, ManualClock, MockServer, Script
 from pytest_llmengine.bench.client import BenchClient
-from pytest_llmengine.bench.run import OfferedLoad, run_rate
+from pytest_llmengine.bench.run import OfferedLoad, answer_time, run_rate
 from pytest_llmengine.bench.samples import BenchSample
 from pytest_llmengine.bench.summary import summarise
 from pytest_llmengine.bench.workload import Arrivals
@@ -99,6 +99,17 @@ def test_failures(fault: Fault, timeout: float, kind: str) -> None:
     assert sample.message
     assert sample.ended is not None
     assert not sample.is_answered
+
+
+def test_time_of_one_answer() -> None:
+    """It is measured before the run, and is unknown if the answer fails."""
+    with (
+        MockServer(script=Script(faults=[Fault(status=429)])) as server,
+        client_of(server) as client,
+    ):
+        assert answer_time(client, "Hello") is None
+        assert answer_time(client, "Hello") > 0
+        assert len(server.calls) == 2
 
 
 def test_an_interrupt_ends_the_requests() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from pytest_llmengine.bench.run import OfferedLoad, RateRun, offer
 from pytest_llmengine.bench.samples import Metric, Objective
-from pytest_llmengine.bench.summary import summarise
+from pytest_llmengine.bench.summary import SecondHalf, summarise
 from pytest_llmengine.bench.workload import Arrivals
 
 from .virtual_loop import VirtualLoop, run
@@ -67,13 +67,13 @@ def test_known_times() -> None:
     assert values(found, Metric.ITL) == pytest.approx([0.02] * 3)
     assert values(found, Metric.TPOT) == pytest.approx([0.02] * 3)
     assert values(found, Metric.E2E) == pytest.approx([0.16] * 3)
-    assert values(found, Metric.LAG) == pytest.approx([0.0] * 3, abs=1e-9)
+    assert values(found, Metric.SEND_DELAY) == pytest.approx([0.0] * 3, abs=1e-9)
     assert (summary.requests, summary.answered) == (1000, 1000)
     assert summary.throughput == pytest.approx(50, rel=0.01)
-    assert summary.tokens_per_second == pytest.approx(200, rel=0.01)
-    assert summary.goodput == pytest.approx(50)
+    assert summary.output_tokens == pytest.approx(200, rel=0.01)
+    assert summary.goodput == summary.throughput
     assert summary.in_flight in {8, 9}  # one may end just when another begins
-    assert not summary.is_growing
+    assert summary.is_sustained
     assert summary.client_limit == ""
     assert summarise(found, [Objective.of("ttft=90ms")]).goodput == 0
     assert summarise(found, []).goodput is None
@@ -95,7 +95,9 @@ def test_a_server_that_stops_for_a_second() -> None:
     slow = [sample.first_token()[0] for sample in found.samples if sample.first_token()[0] > 0.11]
     assert len(slow) == 49
     assert max(slow) == pytest.approx(1.08)
-    assert summarise(found, [Objective.of("ttft=0.11")]).goodput == pytest.approx((1000 - 49) / 20)
+    assert summarise(found, [Objective.of("ttft=0.11")]).goodput == pytest.approx(
+        (1000 - 49) / 20, rel=0.01
+    )
 
 
 @pytest.mark.parametrize(("busy", "is_bound"), [(1.0, False), (4.0, True)])
@@ -112,13 +114,15 @@ def test_time_in_which_the_client_is_busy_counts(busy: float, is_bound: bool) ->
     found = measured(blocking)
     summary = summarise(found, [])
 
-    assert max(sample.lag for sample in found.samples) == pytest.approx(busy - 0.02, abs=0.01)
+    assert max(sample.send_delay for sample in found.samples) == pytest.approx(
+        busy - 0.02, abs=0.01
+    )
     assert max(sample.first_token()[0] for sample in found.samples) > busy
     if is_bound:
         assert summary.client_limit.endswith("of 1000 requests were sent over 10 ms late")
         assert summary.quantities == {}
     else:
-        assert values(found, Metric.LAG)[0] == pytest.approx(0.0, abs=1e-9)
+        assert values(found, Metric.SEND_DELAY)[0] == pytest.approx(0.0, abs=1e-9)
         assert summary.client_limit == ""
 
 
@@ -134,7 +138,7 @@ def test_a_client_that_may_send_no_more() -> None:
     assert summary.client_limit.startswith("64 requests were sent")
     assert summary.quantities == {}
     assert summary.throughput is None
-    assert not summary.is_growing
+    assert summary.is_sustained is None
 
 
 def test_few_samples_have_no_percentiles() -> None:
@@ -163,11 +167,11 @@ def test_failures_are_slower_than_any_answer() -> None:
     assert values(found, Metric.TTFT) == [pytest.approx(0.1), inf, inf]
     assert summary.failures == {"RateLimitError (HTTP 429)": 200}
     assert summary.throughput == pytest.approx(40, rel=0.01)
-    assert summary.to_dict()["latencies"]["ttft"]["p90"]["value"] is None
+    assert summary.is_sustained is False
 
 
 def test_a_queue_that_grows() -> None:
-    """At a rate above the server's, the report says so and has no high percentiles."""
+    """At a rate above the server's, it is not sustained, and goodput is less than throughput."""
     free_at = 0.0
 
     async def queued(sample: BenchSample, now: Now) -> None:
@@ -177,22 +181,77 @@ def test_a_queue_that_grows() -> None:
         sample.reads.append(now())
 
     found = measured(queued)
+    summary = summarise(found, [Objective.of("ttft=1")])
+
+    assert summary.second_half in {SecondHalf(500, 400), SecondHalf(500, 401)}
+    assert not summary.is_sustained
+    assert summary.throughput == pytest.approx(40, rel=0.01)
+    assert summary.goodput == pytest.approx(8, abs=1)
+    assert summary.without_usage == 1000
+    assert summary.output_tokens is None
+    assert summarise(found, [Objective.of("tpot=1")]).goodput is None
+    assert values(found, Metric.TTFT)[2] is None
+    assert list(summary.slowest) == sorted(summary.slowest)
+    assert summary.slowest[-1] == pytest.approx(5.2, abs=0.1)
+
+
+def test_answers_that_take_longer_than_the_warm_up() -> None:
+    """The server gets busier for eight seconds, which is no queue."""
+
+    async def slow(sample: BenchSample, now: Now) -> None:
+        sample.tokens = 2
+        for _ in range(2):
+            await asyncio.sleep(4)
+            sample.reads.append(now())
+
+    summary = summarise(measured(slow), [])
+
+    assert summary.is_sustained
+    assert summary.answer_time == pytest.approx(8)
+    assert summary.throughput == pytest.approx(50 * 13 / 20, rel=0.01)
+
+
+def test_answers_that_come_all_at_once() -> None:
+    """They have a time to first token, and no times between tokens."""
+
+    async def at_once(sample: BenchSample, now: Now) -> None:
+        sample.tokens = 4
+        await asyncio.sleep(0.1)
+        sample.reads.append(now())
+
+    found = measured(at_once)
     summary = summarise(found, [])
 
-    assert summary.is_growing
-    assert summary.backlog == pytest.approx(200, abs=5)
-    assert summary.throughput == pytest.approx(40, rel=0.01)
-    assert summary.tokens_per_second is None
-    assert values(found, Metric.TTFT)[2] is None
+    assert summary.in_one_read == 1000
+    assert summary.quantities[Metric.ITL].samples == summary.quantities[Metric.TPOT].samples == 0
+    assert values(found, Metric.TTFT) == pytest.approx([0.1] * 3)
+
+
+def test_few_late_requests() -> None:
+    """Less than ten do not make the client the limit, however few requests there are."""
+
+    async def blocking(sample: BenchSample, now: Now) -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        if sample.scheduled == 2.0:
+            loop.now += 9.5  # nine others are late
+        await four_tokens(sample, now)
+
+    summary = summarise(measured(blocking, rate=1.0), [])
+
+    assert summary.client_limit == ""
+    assert summary.is_sustained
 
 
 def test_poisson_arrivals() -> None:
     """They depend on the seed only, and their gaps vary as much as those of random arrivals."""
     load, other = OfferedLoad(1000.0, 0.0), OfferedLoad(1000.0, 0.0, seed=1)
     times = load.times(10.0)
+    later_start = OfferedLoad(1000.0, 5.0).times(10.0)
     gaps = [later - earlier for earlier, later in pairwise(times)]
     mean = sum(gaps) / len(gaps)
 
     assert times == load.times(10.0) != other.times(10.0)
+    assert later_start[-len(times) :] == [time + 5.0 for time in times]
     assert len(times) == pytest.approx(10_000, abs=400)
     assert sum((gap - mean) ** 2 for gap in gaps) / len(gaps) == pytest.approx(mean**2, rel=0.1)
