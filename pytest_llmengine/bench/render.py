@@ -113,10 +113,10 @@ def _limits(report: BenchReport) -> Iterator[str]:
 
 def _remarks(rate: RateSummary, warm_up: float) -> Iterator[str]:
     if rate.client_limit:
-        yield f"client-bound, so there are no latencies: {rate.client_limit}"
-    if rate.second_half is not None and not rate.second_half.is_sustained:
+        yield f"the client was the limit, so there are no latencies: {rate.client_limit}"
+    if rate.second_half is not None and rate.second_half.queue_grows:
         yield (
-            f"not sustained: in the second half {rate.second_half.requests} requests came and "
+            f"the queue grew: in the second half {rate.second_half.requests} requests came and "
             f"{rate.second_half.answers} were answered; latencies depend on how long the run takes"
         )
     elif rate.answer_time is not None and rate.answer_time > warm_up > 0:
@@ -154,7 +154,7 @@ def _best(report: BenchReport) -> str:
 
 def _tables(report: BenchReport) -> list[Block]:
     rates = _rate_table(report.rates)
-    measured = [rate for rate in report.rates if rate.quantities]
+    measured = [rate for rate in report.rates if rate.quantities and rate.answered]
     return [rates, _latency_table(measured)] if measured else [rates]
 
 
@@ -170,7 +170,7 @@ def _rate_table(rates: Sequence[RateSummary]) -> Table:
 
 def _rate_row(rate: RateSummary) -> tuple[str, ...]:
     remarks = {
-        "client-bound": bool(rate.client_limit),
+        "client limit": bool(rate.client_limit),
         "not sustained": rate.is_sustained is False,
     }
     return (

@@ -79,8 +79,8 @@ class JSONRate(JSONPart):
         description="the tokens of these answers; null if the server does not report all"
     )
     sustained: bool | None = Field(
-        description="whether the server answered as many requests as came, in the second half of "
-        "the measured time; null if the client was the limit"
+        description="whether at most 5% of the requests failed, and the queue did not grow in the "
+        "second half of the measured time; null if the client was the limit"
     )
     in_flight: int = Field(description="the largest number of requests at once")
     client_cpu: float = Field(description="the share of a CPU core that the client used")

@@ -37,6 +37,8 @@ FEWEST_LATE = 10
 """... and at least so many, so that it does not depend on one or two."""
 MOST_CPU = 0.8
 """The client is the limit if it uses more than this share of a CPU core."""
+MOST_FAILED = 0.05
+"""A server does not sustain a rate if more than this share of the requests fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +56,19 @@ class Quantity:
 
 @dataclass(frozen=True, slots=True)
 class SecondHalf:
-    """The second half of the measured time: ``requests`` were scheduled, ``answers`` ended in it.
+    """The second half of the measured time: requests that were scheduled, and that ended in it.
 
     Until then a server may still get busier without being overloaded.
     """
 
     requests: int
     answers: int
+    failures: int
 
     @property
-    def is_sustained(self) -> bool:
-        """Whether no more answers are missing than random arrivals explain."""
-        return self.requests - self.answers <= 2 * sqrt(self.requests)
+    def queue_grows(self) -> bool:
+        """Whether more requests came than ended, by more than random arrivals explain."""
+        return self.requests - self.answers - self.failures > 2 * sqrt(self.requests)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +109,10 @@ class RateSummary:
     @property
     def is_sustained(self) -> bool | None:
         """Whether the server answered as many requests as came; None if that is not known."""
-        return None if self.second_half is None else self.second_half.is_sustained
+        if self.second_half is None:
+            return None
+        failed = sum(self.failures.values())
+        return not self.second_half.queue_grows and failed <= MOST_FAILED * self.requests
 
 
 def summarise(run: RateRun, objectives: Sequence[Objective]) -> RateSummary:
@@ -115,7 +121,7 @@ def summarise(run: RateRun, objectives: Sequence[Objective]) -> RateSummary:
     measured = [sample for sample in run.samples if begin <= sample.scheduled < end]
     answered = [sample for sample in measured if sample.is_answered]
     failed = [sample for sample in measured if sample.error]
-    ended = _answers(run.samples, begin, end)
+    ended = [sample for sample in _ended(run.samples, begin, end) if sample.is_answered]
     tokens = [sample.tokens for sample in ended if sample.tokens is not None]
     good = [sample for sample in ended if all(one.is_met(sample) for one in objectives)]
     is_judged = bool(objectives) and all(can_judge(objectives, sample) for sample in ended)
@@ -145,19 +151,19 @@ def summarise(run: RateRun, objectives: Sequence[Objective]) -> RateSummary:
     )
 
 
-def _answers(samples: Iterable[BenchSample], begin: float, end: float) -> list[BenchSample]:
-    """The requests whose answers ended in that time."""
+def _ended(samples: Iterable[BenchSample], begin: float, end: float) -> list[BenchSample]:
+    """The requests that were answered or failed in that time."""
     return [
-        sample
-        for sample in samples
-        if sample.is_answered and sample.ended is not None and begin <= sample.ended < end
+        sample for sample in samples if sample.ended is not None and begin <= sample.ended < end
     ]
 
 
 def _second_half(samples: Sequence[BenchSample], load: OfferedLoad) -> SecondHalf:
     middle = load.end - load.seconds / 2
+    ended = _ended(samples, middle, load.end)
+    answers = sum(sample.is_answered for sample in ended)
     requests = sum(middle <= sample.scheduled < load.end for sample in samples)
-    return SecondHalf(requests, len(_answers(samples, middle, load.end)))
+    return SecondHalf(requests, answers, len(ended) - answers)
 
 
 def _quantities(measured: Sequence[BenchSample]) -> dict[Metric, Quantity]:
