@@ -54,8 +54,8 @@ def _page(report: BenchReport, blocks: Sequence[Block]) -> Page:
 _NOTE = (
     "Latencies count from the time for which a request was scheduled, in ms. The brackets are a "
     f"{CONFIDENCE:.0%} confidence interval. {_UNKNOWN}: there are not {FEWEST_BEYOND} samples "
-    "beyond the percentile, or they depend on each other too much. inf: so many requests failed. "
-    "In flight: the most requests at once. CPU: that of the client, of one core."
+    "beyond the percentile (give more --seconds), or they depend on each other too much. inf: so "
+    "many requests failed. In flight: the most requests at once. CPU: the client's, of one core."
 )
 
 
@@ -119,7 +119,7 @@ def _remarks(rate: RateSummary, warm_up: float) -> Iterator[str]:
             f"the queue grew: in the second half {rate.second_half.requests} requests came and "
             f"{rate.second_half.answers} were answered; latencies depend on how long the run takes"
         )
-    elif rate.answer_time is not None and rate.answer_time > warm_up > 0:
+    elif rate.answer_time is not None and rate.answer_time > warm_up:
         yield (
             f"an answer takes {rate.answer_time:.3g} s, which is longer than the warm-up, so "
             "throughput and goodput are too low; give a longer --warm-up"
@@ -189,7 +189,12 @@ def _rate_row(rate: RateSummary) -> tuple[str, ...]:
 def _latency_table(rates: Sequence[RateSummary]) -> Table:
     heads = ("rate", "latency in ms", "samples", *PERCENTILE_NAMES)
     rows = [
-        (f"{rate.rate:g}", metric.label, str(quantity.samples), *map(_cell, quantity.percentiles))
+        (
+            f"{rate.rate:g}",
+            metric.label,
+            str(quantity.samples),
+            *map(percentile_text, quantity.percentiles),
+        )
         for rate in rates
         for metric, quantity in rate.quantities.items()
         if quantity.samples
@@ -214,7 +219,7 @@ def _time_table(report: BenchReport) -> Iterator[Table]:
     yield Table.of_texts(heads, rows, OVER_TIME, right=heads[1:])
 
 
-def _cell(found: Percentile | None) -> str:
+def percentile_text(found: Percentile | None) -> str:
     """The value and its interval, without a space in it, where a narrow terminal would break it."""
     if found is None:
         return _UNKNOWN

@@ -154,26 +154,21 @@ def run_rate(
     return client.run(work())
 
 
-OVERHEAD_EVENTS = 16
-OVERHEAD_SECONDS = 0.005
+EVENTS = 16
+EVENT_SECONDS = 0.005
 """The minimal server sends each event of an answer after that time."""
-_OVERHEAD_RATE = 100.0  # at least, so that there are enough samples
-_LONGEST_OVERHEAD = 2.0
 
 
-def run_overhead(highest_rate: float, seconds: float = _LONGEST_OVERHEAD) -> RateRun:
+def run_overhead(rate: float, seconds: float) -> RateRun:
     """The same client at a server that does nothing but send events at known times.
 
     What is measured beyond these times is due to the client, to that server and to this machine.
-    It takes two seconds, or less if a rate is measured for less.
     """
-    seconds = min(seconds, _LONGEST_OVERHEAD)
     load = OfferedLoad(seconds, seconds / 4, Arrivals.CONSTANT)
     with _minimal_server() as url:
         config = EngineConfig(backend="openai_compatible", model="m", endpoint=url, cold_start=None)
         with config.engine as engine:
             client = BenchClient(engine, SamplingParams(), timeout=10.0)
-            rate = max(_OVERHEAD_RATE, highest_rate)
             return run_rate(client, rate, load, repeat("Hello"))
 
 
@@ -181,7 +176,7 @@ def run_overhead(highest_rate: float, seconds: float = _LONGEST_OVERHEAD) -> Rat
 def _minimal_server() -> Iterator[str]:
     """The address of the minimal server, which is another process."""
     program = Path(__file__).with_name("stream_server.py")
-    command = [sys.executable, "-P", program, OVERHEAD_EVENTS, OVERHEAD_SECONDS, 1]
+    command = [sys.executable, "-P", program, EVENTS, EVENT_SECONDS, 1]
     with subprocess.Popen(  # noqa: S603 - our own command line
         list(map(str, command)), stdout=subprocess.PIPE, text=True
     ) as process:

@@ -14,7 +14,7 @@ from math import sqrt
 from statistics import median
 from typing import TYPE_CHECKING
 
-from pytest_llmengine.bench.run import OVERHEAD_SECONDS
+from pytest_llmengine.bench.run import EVENT_SECONDS
 from pytest_llmengine.bench.samples import Metric, can_judge
 from pytest_llmengine.statistics import Percentile, percentile
 
@@ -233,7 +233,7 @@ class Overhead:
         return cls(
             run.rate,
             len(answered),
-            Quantity.of([value - OVERHEAD_SECONDS for value in firsts]),
-            Quantity.of([abs(value - OVERHEAD_SECONDS) for value in gaps]),
+            Quantity.of([value - EVENT_SECONDS for value in firsts]),
+            Quantity.of([abs(value - EVENT_SECONDS) for value in gaps]),
             run.cpu / run.rate,
         )

@@ -35,6 +35,10 @@ WARM_UP = 3.0
 """The seconds of the warm-up if the user names none, ..."""
 WARM_UP_ANSWERS = 2
 """... or the time of so many answers if that is longer, so that answers end when others begin."""
+OVERHEAD_RATE = 100.0
+"""The client measures itself at this rate, or at the highest one of the run, ..."""
+OVERHEAD_SECONDS = 2.0
+"""... for so many seconds, or for as many as each rate of the run."""
 MOST_REQUESTS = 100_000
 """So many requests and their times are held in memory at one rate."""
 
@@ -81,7 +85,11 @@ def run_bench(name: str, target: Settings, settings: BenchSettings) -> BenchRepo
     interrupted = False
     date = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     with open_session(name, target) as session:
-        overhead = Overhead.of(run_overhead(max(settings.rates), settings.seconds))
+        overhead = Overhead.of(
+            run_overhead(
+                max(OVERHEAD_RATE, *settings.rates), min(OVERHEAD_SECONDS, settings.seconds)
+            )
+        )
         sampling = SamplingParams(max_tokens=settings.max_tokens)
         client = BenchClient(session.engine, sampling, settings.timeout)
         warm_up = settings.warm_up
