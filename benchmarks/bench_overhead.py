@@ -28,7 +28,7 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{time.strftime('%Y-%m-%d')}, Python {sys.version.split()[0]}, {os.cpu_count()} cores")
     print(
-        "| requests/s | events/s | answers | TTFT p50 | TTFT p99 | ITL p50 | ITL p99 | "
+        "| requests/s | events/s | answers | TTFT late by, p50 | p99 | ITL wrong by, p50 | p99 | "
         "CPU per answer | of a core | load |"
     )
     print("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
