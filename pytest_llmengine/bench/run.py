@@ -111,7 +111,7 @@ def answer_time(client: BenchClient, prompt: Prompt) -> float | None:
         (sample,) = await offer(
             [0.0], lambda _, sample, now: client.send(client.request(prompt), sample, now), most=1
         )
-        return sample.whole()[0] if sample.is_answered else None
+        return sample.end_to_end()[0] if sample.is_answered else None
 
     return client.run(work())
 

@@ -58,7 +58,7 @@ class BenchSample:
         """The time to the first content."""
         return [self.reads[0] - self.scheduled if self.is_answered else inf]
 
-    def whole(self) -> list[float]:
+    def end_to_end(self) -> list[float]:
         """The time to the end of the answer."""
         return [inf if self.ended is None or self.error else self.ended - self.scheduled]
 
@@ -111,7 +111,7 @@ _VALUES: Mapping[Metric, Callable[[BenchSample], list[float]]] = {
     Metric.TTFT: BenchSample.first_token,
     Metric.ITL: BenchSample.gaps,
     Metric.TPOT: BenchSample.per_token,
-    Metric.E2E: BenchSample.whole,
+    Metric.E2E: BenchSample.end_to_end,
     Metric.SEND_DELAY: BenchSample.send_delays,
 }
 # Metrics of the server, which can have an objective.

@@ -146,7 +146,7 @@ def summarise(run: RateRun, objectives: Sequence[Objective]) -> RateSummary:
         client_limit=limit,
         without_usage=sum(sample.tokens is None for sample in answered),
         in_one_read=sum(sample.is_in_one_read for sample in answered),
-        answer_time=median(one.whole()[0] for one in answered) if answered else None,
+        answer_time=median(one.end_to_end()[0] for one in answered) if answered else None,
         slowest=_slowest(answered, run.load),
     )
 

@@ -36,17 +36,17 @@ def test_run(llmengine: Callable[..., Any], tmp_path: Path) -> None:
     assert ran.status == 0, ran.err
     assert "60 requests of at most 4 tokens in 1 s" in ran.err
     assert "at a server that does nothing, 30 answers at 120/s: first token" in ran.out
-    assert "answers/s within all objectives, at" in ran.out
+    assert "within all objectives" in ran.out
     written = json.loads(files[0].read_text("utf-8"))
     assert [rate["requests"] for rate in written["rates"]] == [20, 30]
     assert [rate["answered"] for rate in written["rates"]] == [20, 30]
-    assert all(0 < rate["goodput"] == rate["throughput"] for rate in written["rates"])
+    assert all(rate["goodput"] == rate["throughput"] for rate in written["rates"])
     assert written["objectives"] == {"ttft": 30, "itl": 20}
     for rate in written["rates"]:  # a busy machine may have no latencies
         median = rate["latencies"].get("ttft", {}).get("p50")
         assert median is None or 0.02 <= median["low"] <= median["value"] <= median["high"]
     page = files[2].read_text("utf-8")
-    assert "Time to first token" in page
+    assert "Throughput by request rate" in page
     assert "<svg" in page
     assert KEY not in ran.out + ran.err + "".join(file.read_text("utf-8") for file in files)
     sent = [prompt for prompt in prompts if "write a long story" in prompt]
