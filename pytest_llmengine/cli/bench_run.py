@@ -85,16 +85,15 @@ def run_bench(name: str, target: Settings, settings: BenchSettings) -> BenchRepo
     interrupted = False
     date = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
     with open_session(name, target) as session:
-        overhead = Overhead.of(
-            run_overhead(
-                max(OVERHEAD_RATE, *settings.rates), min(OVERHEAD_SECONDS, settings.seconds)
-            )
-        )
         sampling = SamplingParams(max_tokens=settings.max_tokens)
         client = BenchClient(session.engine, sampling, settings.timeout)
-        warm_up = settings.warm_up
-        if warm_up is None:
-            warm_up = max(WARM_UP, WARM_UP_ANSWERS * (answer_time(client, next(prompts)) or 0.0))
+        with console.status("measuring this client, and one answer"):
+            rate = max(OVERHEAD_RATE, *settings.rates)
+            overhead = Overhead.of(run_overhead(rate, min(OVERHEAD_SECONDS, settings.seconds)))
+            warm_up = settings.warm_up
+            if warm_up is None:
+                answer = answer_time(client, next(prompts)) or 0.0
+                warm_up = max(WARM_UP, WARM_UP_ANSWERS * answer)
         load = settings.load(warm_up)
         _announce(settings, load, console)
         try:
