@@ -8,6 +8,8 @@ prompts of a group are computed alike. The rule is that of `pytest_llmengine.par
 repetition of single groups. A row marked with * shows what the rule cannot know: noise that all
 answers of a pass share. It is not judged.
 
+With a margin, as many prompts as it allows always have other answers or log-probabilities.
+
 The exit status is 1 if more false alarms are seen than a valid test has with a chance of 0.001.
 """
 
@@ -21,6 +23,7 @@ from dataclasses import dataclass, replace
 from math import comb
 from typing import TYPE_CHECKING
 
+from pytest_llmengine.parity import Choices
 from pytest_llmengine.parity.answers import ParityAnswer, Token
 from pytest_llmengine.parity.contradictions import contradictions_of
 from pytest_llmengine.parity.evidence import evidence_of
@@ -38,7 +41,7 @@ from pytest_llmengine.parity.significance import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     Pass = Sequence[ParityAnswer]
     Change = Callable[[Pass, random.Random], Pass]
@@ -52,10 +55,14 @@ DRAWS = 499
 
 @dataclass(frozen=True)
 class Noise:
-    """How often an answer differs by itself, and what shares a variant of the computation."""
+    """How often an answer differs by itself, and what shares a variant of the computation.
+
+    ``few`` is by how many nats the log-probabilities of `FEW` prompts vary.
+    """
 
     name: str
     alone: float = 0.0
+    few: float = 0.0
     shared_by: str = ""
     rare: float = 1.0
 
@@ -77,6 +84,10 @@ NOISES = (
     Noise("both", alone=0.1, shared_by="group"),
 )
 SHARED = Noise("passes", shared_by="pass")
+# If the prompts that are furthest apart were left out, these would be left out instead of those
+# that differ.
+FEW_VARY = Noise("few prompts", few=0.3)
+FEW = (5, 17)
 
 
 def answer_of(place: int, variant: int, noise: Noise, chance: random.Random) -> ParityAnswer:
@@ -87,6 +98,8 @@ def answer_of(place: int, variant: int, noise: Noise, chance: random.Random) -> 
     ids = (place, 1000 + word, *range(2000, 2000 + 1 + word % 2))
     texts = [f" {number}" for number in ids]
     shift = 0.02 * variant * (-1) ** place
+    if place in FEW and noise.few:
+        shift += chance.gauss(0, noise.few)
     return ParityAnswer(
         id=f"p{place}",
         text="".join(texts),
@@ -119,13 +132,14 @@ def side_of(passes: Sequence[Pass], groups: Sequence[int]) -> Side:
     )
 
 
-def verdict(baseline: Side, candidate: Side, alpha: float) -> str:
-    """What the rule says of two sides."""
+def verdict(baseline: Side, candidate: Side, alpha: float, may_differ: int = 0) -> str:
+    """What the rule says of two sides, of which so many prompts may differ."""
     if contradictions_of(baseline, candidate):
         return "diverges"
     rows = {row.name: row for row in evidence_of(baseline, candidate) if row.of}
     is_dependent = dependence([*rows.values()]) < DEPENDENT
-    rule = DecisionRule(alpha, unit=Unit.WHOLE_PASS if is_dependent else Unit.GROUP, draws=DRAWS)
+    unit = Unit.WHOLE_PASS if is_dependent else Unit.GROUP
+    rule = DecisionRule(alpha, may_differ=may_differ, unit=unit, draws=DRAWS)
     p_values = {name: p_value(row, rule) for name, row in rows.items()}
     if min(adjusted_p_values(rows, p_values).values()) <= alpha:
         return "diverges"
@@ -180,11 +194,39 @@ CHANGES: dict[str, Change] = {
 }
 
 
+def _differing(answers: Pass, places: Collection[int]) -> Pass:
+    """These prompts have one more word, and other log-probabilities."""
+
+    def other(answer: ParityAnswer) -> ParityAnswer:
+        added = Token(" 9", 0.0, ((" 9", 0.0),))
+        tokens = (*(answer.tokens or ()), added)
+        ids = (*(answer.token_ids or ()), 9)
+        moved = tuple(
+            Token(t.text, t.logprob - 0.01, ((t.text, t.logprob - 0.01),)) for t in tokens
+        )
+        text = answer.text + added.text
+        return replace(answer, text=text, token_ids=ids, tokens=moved, completion_tokens=len(ids))
+
+    return [other(one) if place in places else one for place, one in enumerate(answers)]
+
+
 def simulate(  # noqa: PLR0913
-    noise: Noise, change: Change, *, prompts: int, runs: int, alpha: float, single: bool = False
+    noise: Noise,
+    change: Change,
+    *,
+    prompts: int,
+    runs: int,
+    alpha: float,
+    single: bool = False,
+    may_differ: int = 0,
+    differ: int = 0,
 ) -> Counter[str]:
-    """How often the rule says what; with ``single``, it takes each prompt for a group."""
+    """How often the rule says what; with ``single``, it takes each prompt for a group.
+
+    ``differ`` is how many prompts differ, at random places, and ``may_differ`` how many may.
+    """
     groups = groups_of([ParityPrompt(str(n), "chat", (), 8) for n in range(prompts)], BATCH)
+    units = range(prompts) if single else groups
     found: Counter[str] = Counter()
     for run in range(runs):
         chance = random.Random(f"{noise.name} {run}")
@@ -192,8 +234,9 @@ def simulate(  # noqa: PLR0913
         theirs = [
             change(simulated_pass(groups, noise, chance), chance) for _ in range(CANDIDATE_PASSES)
         ]
-        units = range(prompts) if single else groups
-        found[verdict(side_of(ours, units), side_of(theirs, units), alpha)] += 1
+        places = chance.sample(sorted({*range(prompts)}.difference(FEW)), differ)
+        theirs = [_differing(one, places) for one in theirs]
+        found[verdict(side_of(ours, units), side_of(theirs, units), alpha, may_differ)] += 1
     return found
 
 
@@ -209,6 +252,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--prompts", type=int, default=228)
     parser.add_argument("--alpha", type=float, default=0.01)
+    parser.add_argument("--margin", type=float, default=0.05)
     parser.add_argument("--single", action="store_true", help="take each prompt for a group")
     given = parser.parse_args()
     setting = {
@@ -228,6 +272,17 @@ def main() -> int:
     print(f"\n{'change, without noise':62}diverges")
     for name, change in CHANGES.items():
         print(f"{name:62}{simulate(NOISES[0], change, **setting)['diverges']:8}")
+    allowed = Choices(margin=given.margin).may_differ(given.prompts)
+    print(f"\n{f'{allowed} prompts may differ (margin {given.margin:g}), noise of':62}diverges")
+    for noise in (*NOISES, FEW_VARY):
+        setting |= {"may_differ": allowed, "differ": allowed}
+        found = simulate(noise, _unchanged, **setting)
+        excess |= too_many(found["diverges"], given.runs, given.alpha)
+        print(f"{noise.name + f', {allowed} differ':62}{found['diverges']:8}")
+    for times in (2, 3):
+        setting |= {"differ": times * allowed}
+        found = simulate(NOISES[0], _unchanged, **setting)
+        print(f"{f'{NOISES[0].name}, {times * allowed} differ':62}{found['diverges']:8}")
     return int(excess)
 
 

@@ -22,6 +22,7 @@ from pytest_llmengine.parity.contradictions import contradictions_of
 from pytest_llmengine.parity.evidence import evidence_of
 from pytest_llmengine.parity.live import Live, measure_throughput
 from pytest_llmengine.parity.pairs import pairs_of
+from pytest_llmengine.parity.power import is_blind
 from pytest_llmengine.parity.prompts import ParityError, built_in, read_prompts, select
 from pytest_llmengine.parity.side import Side
 from pytest_llmengine.parity.significance import (
@@ -31,13 +32,10 @@ from pytest_llmengine.parity.significance import (
     Unit,
     dependence,
     differs_each_time,
-    is_blind,
     is_varied,
     repeats_needed,
-    tests_of,
-    tolerated,
 )
-from pytest_llmengine.parity.verdict import ParityReport, ParityVerdict, criterion_of
+from pytest_llmengine.parity.verdict import ParityReport, ParityVerdict, criteria_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -90,6 +88,7 @@ def _select(selection: Selection) -> list[ParityPrompt]:
     return [replace(prompt, max_tokens=selection.max_tokens) for prompt in chosen]
 
 
+_ROUNDING = 1e-9  # 0.07 * 100 is 7
 PASSES, CANDIDATE_PASSES = 4, 2
 """How often each side is sent the prompts; more passes find smaller changes."""
 
@@ -110,6 +109,10 @@ class Choices:
     passes: int = PASSES
     candidate_passes: int = CANDIDATE_PASSES
     rounds: int = 3
+
+    def may_differ(self, prompts: int) -> int:
+        """How many of so many prompts may differ."""
+        return int(self.margin * prompts + _ROUNDING)
 
 
 def causes_of(baseline: Side, candidate: Side, choices: Choices) -> tuple[Cause, ...]:
@@ -146,8 +149,10 @@ def judge(
     dependent = dependence(rows)
     unit = Unit.WHOLE_PASS if dependent < DEPENDENT else Unit.GROUP
     planned = (max(baseline.passes, choices.passes), choices.candidate_passes) if is_live else None
-    rule = DecisionRule(alpha=choices.alpha, repeats=is_live, unit=unit, planned=planned)
-    tests = tests_of([tolerated(row, choices.margin) for row in rows], rule)
+    may_differ = choices.may_differ(len(baseline.prompts))
+    rule = DecisionRule(
+        alpha=choices.alpha, may_differ=may_differ, repeats=is_live, unit=unit, planned=planned
+    )
     report = ParityReport(
         verdict=ParityVerdict.NONE,
         reason="",
@@ -155,13 +160,13 @@ def judge(
         candidate=candidate,
         causes=causes,
         pairs=pairs_of(baseline.prompts, baseline.answers, candidate.answers),
-        criteria=tuple(criterion_of(row, tests.get(row.name)) for row in rows),
+        criteria=criteria_of(rows, rule),
         contradictions=contradictions_of(baseline, candidate),
         alpha=choices.alpha,
         margin=choices.margin,
         unit=unit,
         dependence=dependent,
-        passes=(rows[0].sizes.baseline, rows[0].sizes.candidate),
+        passes=rows[0].sizes.passes,
         throughput=throughput,
     )
     verdict, reason = _verdict(report, blind=[r.name for r in rows if is_blind(r, rule)])
@@ -219,9 +224,10 @@ def _too_few(report: ParityReport) -> str:
             f"too few for a false-alarm rate of {report.alpha:g}; give more --passes and "
             "--candidate-passes"
         )
+    margin = f" and a margin of {report.margin:.2%}" if report.margin else ""
     return (
         f"the answers differ, and {len(report.pairs)} prompts in {ours} passes of the baseline and "
-        f"{theirs} of the candidate are too few for a false-alarm rate of {report.alpha:g}"
+        f"{theirs} of the candidate are too few for a false-alarm rate of {report.alpha:g}{margin}"
     )
 
 
@@ -318,7 +324,8 @@ def _repeat_groups(candidate: Live, ours: Side, theirs: Side, choices: Choices) 
     Many groups that differ are found without this.
     """
     rows = evidence_of(ours, theirs)
-    groups = set[int]().union(*map(differs_each_time, rows))
+    rule = DecisionRule(may_differ=choices.may_differ(len(ours.prompts)))
+    groups = set[int]().union(*(differs_each_time(row, rule) for row in rows))
     needed = repeats_needed(rows, choices.alpha, _MOST_REPEATS)
     if needed is None or not 0 < len(groups) <= _MOST_GROUPS:
         return theirs

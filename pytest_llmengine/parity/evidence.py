@@ -8,7 +8,7 @@ not have it, on whichever side and in whichever pass.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -43,6 +43,11 @@ class Sizes:
     candidate: int
     sent: int
 
+    @property
+    def passes(self) -> tuple[int, int]:
+        """The passes of both sides that are compared."""
+        return self.baseline, self.candidate
+
 
 @dataclass(frozen=True, slots=True)
 class ParityEvidence:
@@ -71,7 +76,7 @@ class ParityEvidence:
     def strata(self) -> dict[int, Stratum]:
         """The groups as strata of passes, each with the same number of passes."""
         return {
-            group: self._stratum(places, self.sizes.candidate)
+            group: self.stratum(places, self.sizes.candidate)
             for group, places in self.groups.items()
         }
 
@@ -81,10 +86,11 @@ class ParityEvidence:
         for group, places in self.groups.items():
             candidate = min(len(self.distances[place]) - self.own[place] for place in places)
             if candidate > self.sizes.sent:
-                found[group] = self._stratum(places, candidate)
+                found[group] = self.stratum(places, candidate)
         return found
 
-    def _stratum(self, places: Sequence[int], candidate: int) -> Stratum:
+    def stratum(self, places: Sequence[int], candidate: int) -> Stratum:
+        """Passes over these prompts as a stratum, with so many passes of the candidate."""
         baseline = self.sizes.baseline
         size = baseline + candidate
         sums = [[0.0] * size for _ in range(size)]
@@ -107,11 +113,6 @@ class ParityEvidence:
         own, rows = self.own[place], self.distances[place]
         values = [rows[i][j] for i, j in combinations(range(own), 2)]
         return sum(values) / len(values) if values else None
-
-    def without(self, places: Collection[int]) -> ParityEvidence:
-        """The evidence of all other prompts."""
-        left = {place: rows for place, rows in self.distances.items() if place not in places}
-        return replace(self, distances=left, groups=_groups(self.groups, left))
 
 
 def _groups(groups: Mapping[int, Sequence[int]], kept: Collection[int]) -> dict[int, Sequence[int]]:

@@ -13,8 +13,15 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pytest_llmengine.parity.pairs import Pair, pairs_of
+from pytest_llmengine.parity.power import rate_of_all, smallest_seen
 from pytest_llmengine.parity.schedule import places_by_group
-from pytest_llmengine.parity.significance import ALPHA, Unit
+from pytest_llmengine.parity.significance import (
+    ALPHA,
+    Unit,
+    adjusted_p_values,
+    is_varied,
+    p_value,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
     from pytest_llmengine.parity.live import Throughput
     from pytest_llmengine.parity.prompts import ParityPrompt
     from pytest_llmengine.parity.side import Side
-    from pytest_llmengine.parity.significance import RowTest
+    from pytest_llmengine.parity.significance import DecisionRule
 
 
 def tool_call_f1(pairs: Sequence[Pair]) -> float | None:
@@ -106,22 +113,31 @@ class Criterion:
         return f"{self.name}: {self.measured()}, p = {self.adjusted:.2g}"
 
 
-def criterion_of(row: ParityEvidence, test: RowTest | None) -> Criterion:
-    """The row of the verdict for a kind of evidence; the test is None if there is none."""
-    if test is None:
-        return Criterion(name=row.name, is_share=row.is_share)
-    within = [value for place in row.distances if (value := row.within(place)) is not None]
-    scale = 1 if row.is_share else 1 / row.of
-    return Criterion(
-        name=row.name,
-        of=row.of,
-        candidate=math.fsum(map(row.across, row.distances)) * scale,
-        noise=math.fsum(within) * scale if within else None,
-        p_value=test.p_value,
-        adjusted=test.adjusted,
-        differs=test.rejected,
-        would_see=test.would_see,
-        is_share=row.is_share,
+def criteria_of(rows: Sequence[ParityEvidence], rule: DecisionRule) -> tuple[Criterion, ...]:
+    """The row of the verdict for each kind of evidence, tested if it was measured."""
+    measured = {row.name: row for row in rows if row.of}
+    p_values = {name: p_value(row, rule) for name, row in measured.items()}
+    adjusted = adjusted_p_values(measured, p_values)
+    family = sum(map(is_varied, measured.values()))
+
+    def tested(row: ParityEvidence) -> Criterion:
+        differs = adjusted[row.name] <= rule.alpha
+        within = [value for place in row.distances if (value := row.within(place)) is not None]
+        scale = 1 if row.is_share else 1 / row.of
+        return Criterion(
+            name=row.name,
+            of=row.of,
+            candidate=math.fsum(map(row.across, row.distances)) * scale,
+            noise=math.fsum(within) * scale if within else None,
+            p_value=p_values[row.name],
+            adjusted=adjusted[row.name],
+            differs=differs,
+            would_see=None if differs else smallest_seen(row, rule, rate_of_all(row, rule, family)),
+            is_share=row.is_share,
+        )
+
+    return tuple(
+        tested(row) if row.of else Criterion(name=row.name, is_share=row.is_share) for row in rows
     )
 
 

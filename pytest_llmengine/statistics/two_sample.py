@@ -105,6 +105,12 @@ class Stratum:
         """In how many ways the units can be divided into two samples of these sizes."""
         return comb(self.units, self.candidate)
 
+    @property
+    def energy(self) -> float:
+        """The energy distance between the two samples, weighted by their sizes."""
+        energy = _Energy(self)
+        return energy.of(energy.observed)
+
 
 def stratum_of(
     baseline: Sequence[Unit], candidate: Sequence[Unit], distance: Callable[[Unit, Unit], float]
@@ -151,13 +157,17 @@ class PermutationResult:
 
 
 def permutation_test(
-    strata: Sequence[Stratum], *, draws: int = DRAWS, seed: int = 0
+    strata: Sequence[Stratum], *, draws: int = DRAWS, seed: int = 0, allowed: float = 0.0
 ) -> PermutationResult:
     """Test whether baseline and candidate have the same distribution within each stratum.
 
     One stratum of rounds tests prompts that depend on each other. One stratum per prompt tests
     prompts that do not, and needs fewer answers: with four equal answers of the baseline and one of
     the candidate per prompt, three other answers have a p-value of 0.008.
+
+    ``allowed`` is the part of the statistic that a change may have which the hypothesis allows. The
+    rest is compared with the whole statistic of other arrangements. Energies are not negative, so
+    this has no more false alarms than a test without what changed.
     """
     # Strata of equal units have the energy 0 in every arrangement.
     varied = [energy for energy in map(_Energy, strata) if energy.total]
@@ -167,6 +177,7 @@ def permutation_test(
     if counts is not None:
         # Each energy is rounded to a whole number of ties, and so may be off by one.
         least = sum(round(one / (_SAME * total)) for one in observed) - len(varied)
+        least -= round(allowed / (_SAME * total)) if allowed else 0
         arrangements = sum(counts.values())
         hits = sum(count for energy, count in counts.items() if energy >= least)
         return PermutationResult(hits / arrangements, fsum(observed), arrangements, exact=True)
@@ -174,7 +185,7 @@ def permutation_test(
     drawn = [0.0] * draws
     for energy in varied:
         drawn = list(map(add, drawn, energy.drawn(draws, chance)))
-    hits = sum(one >= fsum(observed) - _SAME * total for one in drawn)
+    hits = sum(one >= fsum(observed) - allowed - _SAME * total for one in drawn)
     return PermutationResult((1 + hits) / (1 + draws), fsum(observed), draws + 1, exact=False)
 
 

@@ -113,6 +113,47 @@ def test_a_margin_is_a_part_of_the_hypothesis(answer: Answers, side: Sides) -> N
     assert "in all but 20.00% of the prompts" in reports[-1].hypothesis
 
 
+def test_a_margin_spares_the_prompts_that_differ(answer: Answers, side: Sides) -> None:
+    """Two prompts differ, as the user allows, and two vary more than that by chance.
+
+    If the two furthest were left out of all arrangements, those that differ would be left.
+    """
+
+    def said_with(varied: float, changed: float) -> list[ParityAnswer]:
+        moved = {1: varied, 2: varied, 3: changed, 4: changed}
+        return [answer(number=n, logprobs=[moved.get(n, -0.1)] * 3) for n in range(1, MANY + 1)]
+
+    ours = [said_with(varied, -0.1) for varied in (-0.1, -0.4, -0.1, -0.3)]
+    theirs = [said_with(varied, -0.11) for varied in (-0.4, -0.5)]
+    baseline, candidate = side(ours[0], again=ours[1:]), side(theirs[0], again=theirs[1:])
+
+    report = judge(baseline, candidate, Choices(margin=2 / MANY))
+
+    assert report.verdict is ParityVerdict.EQUAL, report.reason
+
+
+def test_a_margin_is_a_share_of_all_prompts(answer: Answers, side: Sides) -> None:
+    """A row that few prompts show allows as many of them to differ as any other."""
+    some = [answer(number=n, valid=True if n < 9 else None) for n in range(1, MANY + 1)]
+    theirs = [replace(one, valid=False) for one in some[:2]] + some[2:]
+    sides = side(some), side(theirs, again=[theirs])
+
+    reports = [judge(*sides, Choices(margin=m)) for m in (1 / MANY, 2 / MANY)]
+
+    assert [r.criteria[5].p_value for r in reports] == [pytest.approx(29 / 225), 1]
+    assert judge(*sides, Choices()).verdict is ParityVerdict.DIVERGES
+
+
+def test_a_margin_that_allows_nearly_everything_cannot_tell(answer: Answers, side: Sides) -> None:
+    """If not even a candidate that differs everywhere would diverge, this is said."""
+    theirs = said(answer, range(MANY + 1))
+
+    report = judge(side(said(answer, ())), side(theirs, again=[theirs]), Choices(margin=0.9))
+
+    assert report.verdict is ParityVerdict.NONE
+    assert "a margin of 90.00%" in report.reason
+
+
 @pytest.mark.parametrize(
     ("moved", "verdict"), [(0.00009, "equal within noise"), (0.002, "diverges")]
 )
