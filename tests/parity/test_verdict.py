@@ -84,6 +84,18 @@ def test_one_prompt_that_always_differs_is_found_by_asking_again(
     assert criterion(reports[1], "text").p_value == pytest.approx(2 * 32 / comb(40, 4))
 
 
+def test_a_live_candidate_with_few_prompts_cannot_be_told_from_chance(
+    answer: Answers, side: Sides
+) -> None:
+    """If a prompt was not sent again, one that differs in both passes has p = 1/15."""
+    other = [answer("three")]
+
+    report = judge(side([answer()]), side(other, again=[other]), Choices(), is_live=True)
+
+    assert report.verdict is ParityVerdict.NONE
+    assert "too few" in report.reason
+
+
 def test_passes_that_differ_as_a_whole_are_the_unit(answer: Answers, side: Sides) -> None:
     """Answers of a pass that depend on each other cannot be told from a change in few passes."""
     every = range(1, MANY + 1)
