@@ -100,6 +100,21 @@ def test_habits_of_a_server_are_no_contradictions(
     assert not judge(side(ours), side(theirs, again=[theirs]), Choices()).contradictions
 
 
+@pytest.mark.parametrize(
+    "more", [(1, 1, 1, 1, 0), (1, 1, -1, -1, 0)], ids=["as the baseline", "no majority"]
+)
+def test_answers_are_accused_only_if_most_agree(
+    ours: list[ParityAnswer], side: Sides, more: tuple[int, ...]
+) -> None:
+    """Usage that is like the baseline's is not wrong, and without a majority none is."""
+    theirs = [
+        replace(one, completion_tokens=(one.completion_tokens or 0) + n)
+        for one, n in zip(ours, more, strict=True)
+    ]
+
+    assert not judge(side(ours), side(theirs), Choices()).contradictions
+
+
 def test_parts_of_a_character_are_not_read(ours: list[ParityAnswer], side: Sides) -> None:
     """Tokens that are parts of a character have no text of their own."""
     odd = replace(ours[1], text="three \ufffd", token_ids=None)

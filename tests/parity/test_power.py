@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Sides = Callable[..., Side]
 
 PROMPTS = 40
-RUNS = 60
+RUNS = 40
 
 
 class TextServer:
@@ -48,7 +48,7 @@ class TextServer:
 def test_what_would_be_seen_is_seen(
     answer: Answers, side: Sides, noise: float, margin: float, is_live: bool
 ) -> None:
-    """Found in about 95% of 60 candidates, and in fewer if a half of the answers change."""
+    """Found in about 95% of 40 candidates, and in fewer if a half of the answers change."""
     server = TextServer(answer, random.Random(1))
     again = [server.answers(noise) for _ in range(4)]
     baseline = side(again[0], again=again[1:])
@@ -56,7 +56,7 @@ def test_what_would_be_seen_is_seen(
     choices = Choices(alpha=0.02, margin=margin)
     seen = judge(baseline, unchanged, choices, is_live=is_live).criteria[1].would_see
     assert seen
-    rule = DecisionRule(0.02, may_differ=choices.may_differ(PROMPTS), repeats=is_live, draws=499)
+    rule = DecisionRule(0.02, may_differ=choices.may_differ(PROMPTS), repeats=is_live, draws=199)
 
     def found(rate: float) -> int:
         pairs = ([server.answers(noise, rate) for _ in range(2)] for _ in range(RUNS))
@@ -76,3 +76,15 @@ def test_a_test_that_is_shared_with_repeats_sees_less(answer: Answers, side: Sid
         return judge(*both, Choices(alpha=alpha), is_live=is_live).criteria[1].would_see
 
     assert seen(0.02, is_live=True) == seen(0.01, is_live=False) != seen(0.02, is_live=False)
+
+
+def test_a_row_shares_the_rate_with_the_rows_that_vary(answer: Answers, side: Sides) -> None:
+    """If the texts vary, another row would be the second that does, and has half of the rate."""
+    plain = TextServer(answer, random.Random(1)).plain
+    odd = [replace(plain[0], text="one"), *plain[1:]]
+
+    def seen(theirs: list[ParityAnswer], alpha: float) -> float | None:
+        report = judge(side(plain), side(theirs, again=[plain]), Choices(alpha=alpha))
+        return next(c for c in report.criteria if c.name == "finish reason").would_see
+
+    assert seen(odd, 0.02) == seen(plain, 0.01) != seen(plain, 0.02)

@@ -82,6 +82,8 @@ def test_one_prompt_that_always_differs_is_found_by_asking_again(
 
     assert [r.verdict.value for r in reports] == ["equal within noise", "diverges"]
     assert criterion(reports[1], "text").p_value == pytest.approx(2 * 32 / comb(40, 4))
+    allowed = judge(baseline, asked, Choices(margin=1 / 32), is_live=True)
+    assert allowed.verdict is ParityVerdict.EQUAL
 
 
 def test_a_live_candidate_with_few_prompts_cannot_be_told_from_chance(
@@ -115,9 +117,9 @@ def test_passes_that_differ_as_a_whole_are_the_unit(answer: Answers, side: Sides
 
 def test_a_margin_is_a_part_of_the_hypothesis(answer: Answers, side: Sides) -> None:
     """As many prompts as the user allows may differ; the report says so."""
-    theirs = said(answer, (1, 2, 3, 4))
-    baseline = side(said(answer, ()), **FACTS)
-    candidate = side(theirs, again=[theirs], **FACTS)
+    ours = [answer(number=n, token_ids=None, tokens=None) for n in range(1, MANY + 1)]
+    theirs = [*(replace(one, text="four") for one in ours[:4]), *ours[4:]]
+    baseline, candidate = side(ours, **FACTS), side(theirs, again=[theirs], **FACTS)
 
     reports = [judge(baseline, candidate, Choices(margin=m)) for m in (0, 0.04, 0.2)]
 
