@@ -88,3 +88,16 @@ def test_a_row_shares_the_rate_with_the_rows_that_vary(answer: Answers, side: Si
         return next(c for c in report.criteria if c.name == "finish reason").would_see
 
     assert seen(odd, 0.02) == seen(plain, 0.01) != seen(plain, 0.02)
+
+
+def test_equal_first_answers_say_what_all_passes_would_see(answer: Answers, side: Sides) -> None:
+    """A live run ends after a pass of equal answers; if they differed, there would be more."""
+    plain = TextServer(answer, random.Random(1)).plain
+    all_passes = side(plain), side(plain, again=[plain])
+    first = side(plain, again=()), side(plain, again=())
+
+    def seen(sides: tuple[Side, Side], *, is_live: bool) -> float | None:
+        return judge(*sides, Choices(), is_live=is_live).criteria[1].would_see
+
+    assert seen(first, is_live=True) == seen(all_passes, is_live=True)
+    assert seen(first, is_live=False) is None

@@ -139,6 +139,20 @@ def test_another_answer_is_found(serve: Serve, live: Open, prompts: list[ParityP
     assert theirs.text == ours.text + "!"
 
 
+def test_many_other_answers_are_found_without_asking_again(
+    serve: Serve, live: Open, prompts: list[ParityPrompt]
+) -> None:
+    """If more than two groups differ each time, two passes of the candidate are enough."""
+
+    def change(body: dict[str, Any]) -> None:
+        body["choices"][0]["message"]["content"] = "other"
+
+    report = compare(live(serve()), live(serve(altered(change, "Question"))), prompts, QUICK)
+
+    assert report.verdict is ParityVerdict.DIVERGES, report.reason
+    assert {len(report.candidate.answers_to(place)) for place in range(4)} == {2}
+
+
 def test_a_prompt_that_fails_is_in_the_report(
     serve: Serve, live: Open, prompts: list[ParityPrompt]
 ) -> None:
