@@ -86,7 +86,7 @@ def _lowest_p_value(groups: Groups, passes: tuple[int, int], rule: DecisionRule)
 
 
 def _calculated(groups: Groups, passes: tuple[int, int], unit: Unit, alpha: float) -> float | None:
-    """The smallest rate of changed answers that is found if all others are equal, and none may be.
+    """The smallest rate that is found if all other answers are equal, and no prompt may differ.
 
     A changed answer makes its group differ in its pass. This is one of the candidate's passes in as
     many of the arrangements as it has of all passes.

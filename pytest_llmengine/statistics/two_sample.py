@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product, starmap
-from math import comb, fsum
+from math import ceil, comb, fsum
 from operator import add
 from typing import TYPE_CHECKING, TypeVar
 
@@ -177,7 +177,7 @@ def permutation_test(
     if counts is not None:
         # Each energy is rounded to a whole number of ties, and so may be off by one.
         least = sum(round(one / (_SAME * total)) for one in observed) - len(varied)
-        least -= round(allowed / (_SAME * total)) if allowed else 0
+        least -= ceil(allowed / (_SAME * total)) if allowed else 0
         arrangements = sum(counts.values())
         hits = sum(count for energy, count in counts.items() if energy >= least)
         return PermutationResult(hits / arrangements, fsum(observed), arrangements, exact=True)

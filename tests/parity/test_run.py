@@ -139,6 +139,23 @@ def test_another_answer_is_found(serve: Serve, live: Open, prompts: list[ParityP
     assert theirs.text == ours.text + "!"
 
 
+def test_an_answer_that_may_differ_is_not_asked_again(
+    serve: Serve, live: Open, prompts: list[ParityPrompt]
+) -> None:
+    """With a margin of one prompt, one that always differs needs no more than the usual passes."""
+
+    def change(body: dict[str, Any]) -> None:
+        body["choices"][0]["message"]["content"] += "!"
+        body["choices"][0]["token_ids"][1] += 1
+
+    candidate = live(serve(altered(change, "Question 2?")))
+
+    report = compare(live(serve()), candidate, prompts, Choices(rounds=0, margin=0.25))
+
+    assert report.verdict is ParityVerdict.EQUAL, report.reason
+    assert {len(report.candidate.answers_to(place)) for place in range(4)} == {2}
+
+
 def test_many_other_answers_are_found_without_asking_again(
     serve: Serve, live: Open, prompts: list[ParityPrompt]
 ) -> None:

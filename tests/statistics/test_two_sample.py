@@ -62,6 +62,24 @@ def test_a_candidate_that_is_all_different() -> None:
     assert swapped.p_value == 2 / comb(10, 5)
 
 
+def test_a_part_of_the_distance_may_be_allowed() -> None:
+    """It is left out of the observed distance only; then more arrangements are as far apart."""
+    stratum = stratum_of([0.0, 0.0], [1.0], shift)
+    assert stratum.energy == pytest.approx(4 / 3)  # and 1/3, if another unit is the candidate's
+    assert permutation_test([stratum] * 2).p_value == pytest.approx(1 / 9)
+    assert permutation_test([stratum] * 2, allowed=4 / 3).p_value == pytest.approx(5 / 9)
+
+
+def test_a_part_may_be_allowed_if_arrangements_are_drawn() -> None:
+    """If all of the distance is allowed, every arrangement is as far apart."""
+    chance = random.Random(1)
+    numbers = [[chance.random() for _ in range(6)] for _ in range(8)]
+    strata = [stratum_of(some[:4], [n + 1 for n in some[4:]], shift) for some in numbers]
+    drawn = permutation_test(strata, draws=99)
+    assert (drawn.exact, drawn.p_value) == (False, 0.01)
+    assert permutation_test(strata, draws=99, allowed=drawn.statistic).p_value == 1
+
+
 NUMBERS = st.floats(-5, 5) | st.sampled_from([-1.0, 0.0, 0.5])  # some are repeated
 
 
