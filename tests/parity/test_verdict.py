@@ -226,6 +226,31 @@ def test_parts_that_one_side_leaves_in_the_text_are_no_difference(
     assert criterion(report, "token ids").of == MANY
 
 
+def test_calls_that_one_side_leaves_in_the_text_end_as_text(answer: Answers, side: Sides) -> None:
+    """A side that does not take calls out of the text ends them with "stop"."""
+    made = {"text": "", "tool_calls": (("f", "{}"),), "finish_reason": "tool_calls"}
+    theirs = [answer(number=n) for n in range(1, MANY + 1)]
+    ours = [replace(one, **made) for one in theirs]
+
+    report = judge(side(ours, **FACTS), side(theirs, again=[theirs], **FACTS), Choices())
+
+    assert report.verdict is ParityVerdict.EQUAL, report.reason
+    assert criterion(report, "finish reason").of == MANY
+
+
+def test_logprobs_are_compared_up_to_the_first_other_token(answer: Answers, side: Sides) -> None:
+    """After it, the texts are others, so their log-probabilities say nothing."""
+
+    def moved(last: float) -> float:
+        ours = [answer("one two three", n) for n in range(1, MANY + 1)]
+        logprobs = [-0.1, -0.1, last]
+        theirs = [answer("one zwei three", n, logprobs=logprobs) for n in range(1, MANY + 1)]
+        report = judge(side(ours, **FACTS), side(theirs, again=[theirs], **FACTS), Choices())
+        return float(criterion(report, "log-probabilities").candidate)
+
+    assert moved(-0.1) == moved(-2.0) > 0
+
+
 def test_lists_of_other_lengths_are_no_difference(answer: Answers, side: Sides) -> None:
     """A server that shows two of the likeliest tokens is compared by these."""
     ours = [answer(number=n) for n in range(1, MANY + 1)]
