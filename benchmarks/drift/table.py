@@ -163,7 +163,7 @@ def _row(change: str, tier: DriftTier, paths: Sequence[Path]) -> dict[str, Any]:
 
 def _judged(baseline: Baseline, path: Path) -> DriftReport:
     candidate = load(path)
-    return judge(baseline, candidate.sessions, facts=candidate.facts)
+    return judge(baseline, candidate.sessions, facts=candidate.facts, power=False)
 
 
 def summary(reports: Sequence[DriftReport]) -> dict[str, Any]:
