@@ -16,6 +16,7 @@ from llmengine.engine.results import supported
 from llmengine.engine.structured import require_enforcement, stream_structured
 from llmengine.structured.validation import WhitespaceWatch, refuse_uncalled, whitespace_loop
 from llmengine.transport.answer_limits import EventMeter
+from llmengine.transport.base import feed
 from llmengine.transport.loop import background
 from llmengine.transport.stream_clock import StreamClock
 from llmengine.types.errors import CallError, UnexpectedResponseError, detached
@@ -185,21 +186,25 @@ class StreamReader:
                     limits.hold_values(body)
                     raise self._not_a_stream(reply, body)
                 meter = EventMeter(limits, backend.dialect.stream_type)
-                async for chunk in reply.chunks:
+
+                def take(chunk: bytes) -> bool:
+                    """Pass on the deltas of a chunk; returns whether the next one may follow."""
                     now = clock.now()
                     meter.feed(chunk)
-                    if len(chunk) > _LARGE_CHUNK:
-                        await asyncio.sleep(0)  # many events: let other calls run
-                    has_content = self._put(deltas := decoder.feed(chunk), usage)
+                    deltas = decoder.feed(chunk)
+                    if self._put(deltas, usage):
+                        clock.content(now)
+                    if self._watches is not None and self._is_whitespace_loop(deltas):
+                        raise whitespace_loop(decoder.partial)
+                    return len(chunk) <= _LARGE_CHUNK and not self._deltas.is_full
+
+                while not await feed(reply.chunks, take):
+                    await asyncio.sleep(0)  # many events: let other calls run
                     if self._deltas.is_full:
                         # The clocks do not run while a slow reader is waited for.
                         clock.pause()
                         await self._deltas.room()
-                        now = clock.resume()
-                    if has_content:
-                        clock.content(now)
-                    if self._watches is not None and self._is_whitespace_loop(deltas):
-                        raise whitespace_loop(decoder.partial)
+                        clock.resume()
         self._put(decoder.end(), usage)
         output = decoder.finish()
         await backend.check_answer(connection, request, output)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from yarl import URL
 
-from llmengine.transport.base import HTTPReply, HTTPStream
+from llmengine.transport.base import HTTPReply, HTTPStream, PushedChunks
 from llmengine.transport.connection_pool import ConnectionPool, Origin
 from llmengine.transport.decompression import ACCEPT_ENCODING, PIECE, unpacked
 from llmengine.transport.errors import ClientErrors
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from llmengine.transport.answer_limits import AnswerLimits
-    from llmengine.transport.base import HTTPRequest, Transport
+    from llmengine.transport.base import HTTPRequest, Sink, Transport
     from llmengine.transport.http1_connection import HTTP1Connection
 
 _MAX_HEADS = 64  # one per URL; an engine uses one or two
@@ -217,7 +217,7 @@ class _Head:
         return self._data + b"\r\n"
 
 
-class _Chunks:
+class _Chunks(PushedChunks):
     """The body of a stream, as it arrives."""
 
     __slots__ = ("_connection", "_request", "is_closed")
@@ -231,8 +231,7 @@ class _Chunks:
         return self
 
     async def __anext__(self) -> bytes:
-        if self.is_closed:
-            raise RuntimeError("the stream is closed; its connection may have another answer now")
+        self._refuse_if_closed()
         try:
             piece = await self._connection.read()
         except _FAILURES as error:
@@ -240,6 +239,18 @@ class _Chunks:
         if not piece:
             raise StopAsyncIteration
         return piece
+
+    async def feed(self, sink: Sink) -> bool:
+        """Pass the pieces on while they are read from the socket."""
+        self._refuse_if_closed()
+        try:
+            return await self._connection.feed(sink)
+        except _FAILURES as error:
+            raise _ERRORS.as_ours(error, self._request) from error
+
+    def _refuse_if_closed(self) -> None:
+        if self.is_closed:
+            raise RuntimeError("the stream is closed; its connection may have another answer now")
 
 
 class _TotalClock:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from llmengine.transport.answer_limits import DEFAULT_LIMITS, AnswerLimits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
+
+    # Takes a piece of a body; returns False if it cannot take the next one now.
+    Sink = Callable[[bytes], bool]
 
 
 class Body(bytes):
@@ -62,6 +66,29 @@ class HTTPStream:
     status: int
     headers: Mapping[str, str] = field(repr=False)
     chunks: AsyncIterator[bytes]
+
+
+class PushedChunks(ABC):
+    """The chunks of a body that can be passed on by the event loop, without waking a task."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def feed(self, sink: Sink) -> bool:
+        """Do what the function `feed` does."""
+
+
+async def feed(chunks: AsyncIterator[bytes], sink: Sink) -> bool:
+    """Pass the chunks to `sink` as they arrive, until it returns False or the body ends.
+
+    Returns whether the body has ended. If not, another call passes on the chunks that follow.
+    """
+    if isinstance(chunks, PushedChunks):
+        return await chunks.feed(sink)
+    async for chunk in chunks:
+        if not sink(chunk):
+            return False
+    return True
 
 
 class Outgoing(Protocol):

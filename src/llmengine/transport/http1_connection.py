@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from llmengine.transport.answer_limits import AnswerLimits
+    from llmengine.transport.base import Sink
 
     Fields = list[tuple[bytes, bytes]]
 
@@ -103,6 +104,7 @@ class HTTP1Connection(asyncio.BufferedProtocol):
         self._parser: Parser | None = _parser(self)
         self._limits: AnswerLimits
         self._waiter: asyncio.Future[None] | None = None
+        self._sink: Sink | None = None  # while `feed` waits
         self._error: Exception | None = None
         self._complete = True  # there is no answer under way
         self._keep_alive = True
@@ -162,12 +164,39 @@ class HTTP1Connection(asyncio.BufferedProtocol):
         What has arrived before an error is returned first.
         """
         while not self._pieces:
-            if self._error is not None:
-                raise self._error
-            if self._complete:
+            if self._has_ended():
                 return b""
             self._waiter = self._loop.create_future()
             await self._waiter
+        return self._take_piece()
+
+    async def feed(self, sink: Sink) -> bool:
+        """Pass the pieces of the body to `sink`, those to come while they are being received.
+
+        Returns True at the end of the body, and False when ``sink`` did. What has arrived before
+        an error is passed on first. An error of ``sink`` is raised here.
+        """
+        while True:
+            while self._pieces:
+                if not sink(self._take_piece()):
+                    return False
+            if self._has_ended():
+                return True
+            self._sink, self._waiter = sink, self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                is_full, self._sink = self._sink is None, None
+            if is_full:
+                return False
+
+    def _has_ended(self) -> bool:
+        """Whether the body has ended; raises the error if it ended with one."""
+        if self._error is not None:
+            raise self._error
+        return self._complete
+
+    def _take_piece(self) -> bytes:
         data = self.take_body()
         if len(data) > _LARGEST_PIECE:
             data, rest = data[:_LARGEST_PIECE], data[_LARGEST_PIECE:]
@@ -324,14 +353,27 @@ class HTTP1Connection(asyncio.BufferedProtocol):
                 raise InvalidHTTPError(f"it has {_HEADER_BYTES:,} bytes without a part of the body")
 
     def _pass_on(self) -> None:
-        """Wake the task that waits, if there is something for it, and close what is useless."""
-        if self._complete or (self._in_body and not self._whole):
+        """Pass on what has arrived or wake the task that waits, and close what is useless."""
+        if self._sink is not None:
+            self._push(self._sink)
+        if self._complete or (self._sink is None and self._in_body and not self._whole):
             self._wake()
         if self._complete and not self._keep_alive:
             self._transport.abort()
         elif self._unread > _UNREAD_BYTES and not (self._whole or self._complete or self._paused):
             self._paused = True
             self._transport.pause_reading()
+
+    def _push(self, sink: Sink) -> None:
+        try:
+            while self._pieces:
+                if not sink(self._take_piece()):
+                    self._sink = None
+                    return
+        except Exception as error:  # noqa: BLE001 - raised by `feed`
+            self._sink = None
+            if self._waiter is not None and not self._waiter.done():
+                self._waiter.set_exception(error)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -36,10 +36,10 @@ class StreamClock:
         "_fires_at",
         "_gap",
         "_has_expired",
-        "_is_paused",
         "_limits",
         "_loop",
         "_name",
+        "_paused_at",
         "_task",
         "_timer",
     )
@@ -52,7 +52,8 @@ class StreamClock:
         self._end = self._deadline = self._fires_at = inf
         self._name = "total"  # the clock that runs out at the deadline
         self._timer: asyncio.TimerHandle | None = None
-        self._is_paused = self._has_expired = False
+        self._paused_at: float | None = None
+        self._has_expired = False
         self._cancelling = 0
 
     def __enter__(self) -> Self:
@@ -97,14 +98,17 @@ class StreamClock:
 
     def pause(self) -> None:
         """Nothing is read from here on, so no deadline ends the block."""
-        self._is_paused = True
+        self._paused_at = self._loop.time()
 
-    def resume(self) -> float:
-        """The stream is read again; returns the time."""
-        self._is_paused = False
-        if self._timer is None:
+    def resume(self) -> None:
+        """The stream is read again; the pause does not count as silence of the server."""
+        if self._paused_at is None:
+            return
+        pause, self._paused_at = self._loop.time() - self._paused_at, None
+        if self._name != "total":
+            self._move(self._name, self._deadline + pause)
+        elif self._timer is None:
             self._start_timer()
-        return self._loop.time()
 
     def _move(self, name: str, silence: float) -> None:
         if silence < self._end:
@@ -124,7 +128,7 @@ class StreamClock:
 
     def _fire(self) -> None:
         self._timer, self._fires_at = None, inf
-        if self._is_paused:
+        if self._paused_at is not None:
             return
         if self._loop.time() < self._deadline:
             self._start_timer()
