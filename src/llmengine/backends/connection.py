@@ -172,17 +172,17 @@ class Connection:
         most = None if sampling.max_tokens is None else answers * sampling.max_tokens
         return RequestSize(sum(map(_text_bytes, request.messages)), most)
 
-    async def retried(
+    def retried(
         self,
         once: Callable[[Permit], Awaitable[T]],
         max_retries: int | None = None,
         size: RequestSize | None = None,
-    ) -> T:
+    ) -> Awaitable[T]:
         """The value of `once`, with as many retries as configured, each sent when it is allowed."""
         config = self.config
         limit = config.max_retries if max_retries is None else max_retries
         attempt = self.in_turn(once, queued=True, size=size)
-        return await with_retries(attempt, limit, config.retry_wait, self.patience)
+        return with_retries(attempt, limit, config.retry_wait, self.patience)
 
     def in_turn(
         self,
@@ -198,29 +198,31 @@ class Connection:
         ``queued`` is for chats, which the server may put into a queue of its own; ``size`` is
         needed only if the tokens per minute are limited.
         """
-        config = self.config
-        attempt = partial(self._queued, once, size) if queued else partial(self._asked, once)
-        if config.cold_start is None:
+        attempt: Callable[[], Awaitable[T]]
+        if queued:
+            attempt = partial(
+                self._queue.attempt, once, self.chats, size, self.patience, again=self._queues_calls
+            )
+        else:
+            attempt = partial(self._asked, once)
+        if self._ready is not None:
+            attempt = partial(self._when_ready, self._ready, attempt)
+        cold_start = self.config.cold_start
+        if cold_start is None:
             return attempt
         url = self.urls.base + "/models"
-        probe_request = self.request(url, None, min(PROBE_TIMEOUT, config.cold_start))
+        probe_request = self.request(url, None, min(PROBE_TIMEOUT, cold_start))
         probe = partial(trouble_at, self.transport, probe_request)
-        return partial(self._readiness.attempt, attempt, probe, config.cold_start)
+        return partial(self._readiness.attempt, attempt, probe, cold_start)
+
+    async def _when_ready(self, ready: Ready, attempt: Callable[[], Awaitable[T]]) -> T:
+        await ready(self.loop)
+        return await attempt()
 
     async def _asked(self, once: Callable[[Permit], Awaitable[T]]) -> T:
-        if self._ready is not None:
-            await self._ready(self.loop)
-        with await self._permit(self._questions, None) as permit:
+        share = self._questions
+        with share.try_acquire() or await share.acquire(patience=self.patience) as permit:
             return await once(permit)
-
-    async def _queued(self, once: Callable[[Permit], Awaitable[T]], size: RequestSize | None) -> T:
-        if self._ready is not None:
-            await self._ready(self.loop)
-        acquire = partial(self._permit, self.chats, size)
-        return await self._queue.attempt(once, acquire, again=self._queues_calls)
-
-    async def _permit(self, share: EngineShare, size: RequestSize | None) -> Permit:
-        return share.try_acquire(size) or await share.acquire(size, self.patience)
 
     def _share_of_chats(self) -> EngineShare:
         slots: list[Slots] = [*self.limiter.slots, self._queue]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from llmengine.telemetry.otel import ChatSpan, Tracing
     from llmengine.telemetry.pricing import Tariff
     from llmengine.telemetry.usage import Account
+    from llmengine.transport.base import HTTPReply
     from llmengine.transport.limiter import Permit
     from llmengine.types.outputs import LLMOutput, Usage
     from llmengine.types.request import ChatRequest
@@ -86,7 +87,7 @@ class CallUsage:
         self._observer = observer
         self._account = account
         self._tariff = tariff
-        self._usages: list[Usage] = []
+        self._usages: tuple[Usage, ...] = ()  # a list would be one more object per request
         self._refused_attempts = 0  # refused requests, for which nothing was generated
         self._closed = False
         self._started = account.begin()
@@ -102,12 +103,12 @@ class CallUsage:
     def answered(self, usage: Usage | None) -> None:
         """The request was answered; `usage` is what the server reported, if anything."""
         if usage is not None:
-            self._usages.append(usage)
+            self._usages += (usage,)
 
     def failed(self, error: CallError) -> None:
         """The request failed."""
         if error.usage is not None:
-            self._usages.append(error.usage)
+            self._usages += (error.usage,)
         elif _refused(error):
             self._refused_attempts += 1
         if self.span is not None:
@@ -193,14 +194,17 @@ class Call:
         span = None if self.tracing is None or request is None else self.tracing.span(request)
         return CallUsage(self.config.name, self._account, self._tariff, span, observer)
 
-    async def exchange(
+    # Each coroutine of a request that waits costs memory and time of the garbage collector. So the
+    # methods that only pass on the result of another one return its coroutine.
+
+    def exchange(
         self, request: ChatRequest, usage: CallUsage, max_retries: int | None = None
-    ) -> LLMOutput:
+    ) -> Awaitable[LLMOutput]:
         """The answer to one request, with retries; each attempt is counted."""
         if request.reasoning is None:
-            return await self._exchange(request, usage, max_retries)
+            return self._exchange(request, usage, max_retries)
         send = partial(self._exchange, usage=usage, max_retries=max_retries)
-        return await self.with_or_without_reasoning(request, send)
+        return self.with_or_without_reasoning(request, send)
 
     async def with_or_without_reasoning(
         self, request: ChatRequest, send: Callable[[ChatRequest], Awaitable[T]]
@@ -219,30 +223,31 @@ class Call:
                     warn_of_reasoning(self.backend, f"model {request.model!r}", request.reasoning)
         return await send(replace(request, reasoning=None))
 
-    async def _exchange(
+    def _exchange(
         self, request: ChatRequest, usage: CallUsage, max_retries: int | None
-    ) -> LLMOutput:
+    ) -> Awaitable[LLMOutput]:
         once = partial(self._attempt, request, usage)
         size = self.connection.size_of(request)
-        return await self.connection.retried(once, max_retries, size)
+        return self.connection.retried(once, max_retries, size)
 
     async def _attempt(self, request: ChatRequest, usage: CallUsage, permit: Permit) -> LLMOutput:
+        backend, connection = self.backend, self.connection
         try:
-            output = await self._fetch(request, usage, permit)
+            outgoing = backend.outgoing(connection, request)
+            usage.attempt()
+            reply = await connection.send(outgoing, permit)
+            output = await self._read(reply, request)
         except Exception as raised:  # noqa: BLE001 - raised as an LLMEngineError
             error = as_llm_error(raised)
             if isinstance(error, CallError):
                 usage.failed(error)
-                await self.backend.explain(self.connection, error)
+                await backend.explain(connection, error)
             raise error from error.__cause__
         self.note_answer(output, usage, permit)
         return output
 
-    async def _fetch(self, request: ChatRequest, usage: CallUsage, permit: Permit) -> LLMOutput:
+    async def _read(self, reply: HTTPReply, request: ChatRequest) -> LLMOutput:
         backend, connection = self.backend, self.connection
-        outgoing = backend.outgoing(connection, request)
-        usage.attempt()
-        reply = await connection.send(outgoing, permit)
         if reply.status != _OK:
             raise connection.refusal(reply.status, reply.headers, reply.body)
         if len(reply.body) > _LARGE_BODY:  # decoding would block the loop for too long

@@ -105,7 +105,8 @@ async def result_of(
     if isinstance(request, LLMEngineError):
         return Result(error=request, attempts=0, cost=0.0)
     call = make_call()
-    async with call.slots:
+    await call.slots.acquire()
+    try:
         with call.usage(request, observer) as usage:
             try:
                 output = await _answer(call, request, usage)
@@ -115,6 +116,8 @@ async def result_of(
                     error.attempts = usage.attempts
                 return usage.close(error=detached(error))
             return usage.close(output)
+    finally:
+        call.slots.release()
 
 
 async def _answer(call: Call, request: ChatRequest, usage: CallUsage) -> LLMOutput:

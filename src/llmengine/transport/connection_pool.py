@@ -44,6 +44,7 @@ class ConnectionPool:
         # Those that are free, with the time since when; the one that was used last is at the end.
         self._idle: dict[Origin, dict[HTTP1Connection, float]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
+        self._on_close = self._forget  # one bound method for all connections
         self._resolver = _Resolver(self._loop)
 
     def take(self, origin: Origin) -> HTTP1Connection | None:
@@ -78,7 +79,7 @@ class ConnectionPool:
             self._resolver.forget(origin.host, origin.port)
             raise
         _, connection = await self._loop.create_connection(
-            lambda: HTTP1Connection(self._buffer, self._forget),
+            lambda: HTTP1Connection(self._buffer, self._on_close),
             sock=sock,
             ssl=self._tls if origin.tls else None,
             server_hostname=origin.host.rstrip(".") if origin.tls else None,

@@ -93,6 +93,37 @@ class HTTP1Connection(asyncio.BufferedProtocol):
     memoryview, because asyncio's TLS writes into slices of it.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_blank",
+        "_buffer",
+        "_closed",
+        "_complete",
+        "_error",
+        "_has_length",
+        "_has_nul",
+        "_header_bytes",
+        "_in_body",
+        "_keep_alive",
+        "_limits",
+        "_loop",
+        "_parser",
+        "_paused",
+        "_pieces",
+        "_sink",
+        "_size",
+        "_transport",
+        "_unread",
+        "_waiter",
+        "_whole",
+        "_written",
+        "encoding",
+        "fields",
+        "status",
+    )
+    _limits: AnswerLimits
+    _transport: asyncio.Transport
+
     def __init__(self, buffer: memoryview, closed: Callable[[HTTP1Connection], None]) -> None:
         self.status = 0
         self.fields: Fields = []
@@ -100,9 +131,7 @@ class HTTP1Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._buffer = buffer
         self._closed = closed
-        self._transport: asyncio.Transport
         self._parser: Parser | None = _parser(self)
-        self._limits: AnswerLimits
         self._waiter: asyncio.Future[None] | None = None
         self._sink: Sink | None = None  # while `feed` waits
         self._error: Exception | None = None
@@ -118,7 +147,6 @@ class HTTP1Connection(asyncio.BufferedProtocol):
         self.fields = []
         self.encoding = ""
         self._pieces: list[bytes] = []
-        self._parsed: list[bytes] = []  # the parts of the body in the bytes that are being parsed
         self._size = 0  # of the body so far
         self._unread = 0  # of `_pieces`
         self._blank = 0  # bytes since the last part of the body
@@ -238,17 +266,23 @@ class HTTP1Connection(asyncio.BufferedProtocol):
         if self._complete or self._parser is None:
             self.abort()  # nothing was requested, so it would be taken for the next answer
             return
+        before = len(self._pieces)
         try:
             self._parser.feed_data(self._buffer[:nbytes])
         except HttpParserUpgrade:
             pass  # "101 Switching Protocols" is the whole answer
         except HttpParserError as error:
             if not (self._complete and self.status == _SWITCHING_PROTOCOLS):
+                del self._pieces[before:]
                 self._fail(_chained(InvalidHTTPError(str(error)), error))
                 return
         try:
-            self._note_progress(nbytes)
-        except (HTTP1Error, AnswerTooLargeError) as error:
+            self._note_progress(nbytes, len(self._pieces) - before)
+        except HTTP1Error as error:
+            del self._pieces[before:]
+            self._fail(error)
+            return
+        except AnswerTooLargeError as error:
             self._fail(error)
             return
         self._pass_on()
@@ -315,7 +349,9 @@ class HTTP1Connection(asyncio.BufferedProtocol):
     def on_body(self, data: bytes) -> None:
         """A part of the body."""
         if not self._complete:
-            self._parsed.append(data)
+            self._pieces.append(data)
+            self._size += len(data)
+            self._unread += len(data)
 
     def on_message_complete(self) -> None:
         """The answer is complete, or one such as "100 Continue" that comes before it."""
@@ -330,19 +366,16 @@ class HTTP1Connection(asyncio.BufferedProtocol):
 
     # ---- progress
 
-    def _note_progress(self, nbytes: int) -> None:
-        """Take the parts of the body, and check the limits."""
+    def _note_progress(self, nbytes: int, parts: int) -> None:
+        """Check the limits, and join the parts of the body that have come together."""
         if self._header_bytes > _HEADER_BYTES or len(self.fields) > _HEADER_FIELDS:
             msg = f"it has more than {_HEADER_BYTES:,} bytes or {_HEADER_FIELDS} lines of headers"
             raise InvalidHTTPError(msg)
         if self._has_nul:
             raise InvalidHTTPError("a header holds a NUL")
-        if parsed := self._parsed:
-            piece = parsed[0] if len(parsed) == 1 else b"".join(parsed)
-            self._parsed = []
-            self._pieces.append(piece)
-            self._size += len(piece)
-            self._unread += len(piece)
+        if parts:
+            if parts > 1:  # a server may send each byte as a chunk of its own
+                self._pieces[-parts:] = [b"".join(self._pieces[-parts:])]
             self._blank = 0
             self._limits.hold("wire_bytes", self._size)
             if not self.encoding:
@@ -365,25 +398,29 @@ class HTTP1Connection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     def _push(self, sink: Sink) -> None:
+        """Pass on the pieces, until the sink has enough."""
         try:
-            while self._pieces:
+            while self._sink is not None and self._pieces:
                 if not sink(self._take_piece()):
                     self._sink = None
-                    return
         except Exception as error:  # noqa: BLE001 - raised by `feed`
             self._sink = None
-            if self._waiter is not None and not self._waiter.done():
-                self._waiter.set_exception(error)
+            self._wake(error)
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+    def _wake(self, error: Exception | None = None) -> None:
+        """Let the task go on that waits for something, or raise the error in it."""
+        waiter, self._waiter = self._waiter, None
+        if waiter is None or waiter.done():
+            return
+        if error is None:
+            waiter.set_result(None)
+        else:
+            waiter.set_exception(error)
 
     def _fail(self, error: Exception) -> None:
         self._complete, self._error = True, error
         self.abort()
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_exception(error)
+        self._wake(error)
 
 
 def _parser(connection: HTTP1Connection) -> Parser:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import random
 from typing import TYPE_CHECKING, TypeVar
@@ -14,7 +13,8 @@ from llmengine.types.errors import APITimeoutError, CallError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from llmengine.transport.limiter import Permit
+    from llmengine.transport.limiter import EngineShare, Permit
+    from llmengine.transport.rates import RequestSize
 
 log = logging.getLogger("llmengine")
 
@@ -55,14 +55,16 @@ class ServerQueue(Slots):
         self._sent += 1
         permit.place = QueuePlace(self._sent, self._answered, self.taken, self.limit)
 
-    async def attempt(
+    async def attempt(  # noqa: PLR0913 - one coroutine per request instead of two
         self,
         once: Callable[[Permit], Awaitable[T]],
-        acquire: Callable[[], Awaitable[Permit]],
+        share: EngineShare,
+        size: RequestSize | None,
+        patience: float,
         *,
         again: bool,
     ) -> T:
-        """The result of `once`, which is called with a permit of `acquire`.
+        """The result of `once`, which is called with a permit of `share`.
 
         An attempt that ran out of time in the server's queue lowers the limit. If `again` is
         true, it is made again, each time under a lower limit. Otherwise its error is raised with
@@ -70,7 +72,7 @@ class ServerQueue(Slots):
         """
         tried: float | None = None
         while True:
-            with await acquire() as permit:
+            with share.try_acquire(size) or await share.acquire(size, patience) as permit:
                 sent = permit.place
                 try:
                     answer = await once(permit)
@@ -165,7 +167,9 @@ async def with_retries(
     This is a plain loop and not stamina, which needs a hundred times the CPU, also for calls that
     never fail, and logs warnings for every user; ``BENCHMARK.md`` has the numbers.
     """
-    for attempt in itertools.count(1):
+    attempt = 0
+    while True:
+        attempt += 1
         try:
             return await once()
         except CallError as error:
@@ -184,4 +188,3 @@ async def with_retries(
             log.info("attempt %d failed, the next in %.2f s: %s", attempt, wait, error.label)
             log.debug("attempt %d failed: %s", attempt, error)
         await asyncio.sleep(wait)
-    raise AssertionError  # the loop ends by returning or raising
