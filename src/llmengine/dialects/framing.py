@@ -18,20 +18,29 @@ class SSEDecoder:
     but returned by `finish`.
     """
 
-    __slots__ = ("_after_cr", "_at_start", "_data", "_tail", "stray")
+    __slots__ = ("_after_cr", "_at_start", "_data", "_is_between_events", "_tail", "stray")
 
     def __init__(self) -> None:
         self._tail = bytearray()
         self._data: list[bytes] = []
         self._after_cr = False
         self._at_start = True
+        self._is_between_events = False  # so that no state has to be looked at
         self.stray: bytes | None = None
         """The first line that is not a field of the format, such as a line of HTML, or None."""
 
     def feed(self, data: bytes) -> list[bytes]:
         """The data of each event that `data` completes, with its lines joined by line feeds."""
-        if data.startswith(b"data: ") and self._is_one_event(data):
+        # Most pieces of a stream are one whole event after whole events.
+        if (
+            self._is_between_events
+            and data.startswith(b"data: ")
+            and data.find(b"\n") == len(data) - 2
+            and data.endswith(b"\n")
+            and b"\r" not in data
+        ):
             return [data[6:-2]]
+        self._is_between_events = False
         if self._after_cr or b"\r" in data:
             data = self._with_line_feeds(data)
         head, *rest = data.split(b"\n")
@@ -48,16 +57,8 @@ class SSEDecoder:
         self._line(head, events)
         for line in rest:
             self._line(line, events)
+        self._is_between_events = not (self._tail or self._data or self._after_cr)
         return events
-
-    def _is_one_event(self, data: bytes) -> bool:
-        """Whether `data`, like most pieces of a stream, is one whole event after whole events."""
-        return (
-            data.find(b"\n") == len(data) - 2
-            and data.endswith(b"\n")
-            and not (self._tail or self._data or self._at_start or self._after_cr)
-            and b"\r" not in data
-        )
 
     def finish(self) -> list[bytes]:
         """The data of the last event, if the body ended before the event's blank line."""

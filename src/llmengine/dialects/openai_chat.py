@@ -281,13 +281,19 @@ class OpenAIChatDecoder(JSONStreamDecoder):
         if choice.get("stop_reason") is not None:
             parts.stop_reason = _stop_reason(choice)
         message = mapping(choice, "delta", "choices[].") or {}
+        has_ended = choice.get("finish_reason") is not None
+        has_tokens = choice.get("logprobs") is not None or choice.get("token_ids") is not None
+        if len(message) == 1 and not (has_ended or has_tokens):
+            content = message.get("content")
+            if type(content) is str:  # as in nearly all events of a stream
+                return parts.add_text(content)
         if message.get("refusal"):
             parts.refused = True
         calls = objects(message, "tool_calls", _DELTA) if "tool_calls" in message else []
-        tokens = _choice_logprobs(choice) if choice.get("logprobs") is not None else ()
-        ids = whole_numbers(choice, "token_ids", "choices[].") if "token_ids" in choice else None
+        tokens = _choice_logprobs(choice) if has_tokens else ()
+        ids = whole_numbers(choice, "token_ids", "choices[].") if has_tokens else None
         reasoning, answer = reasoning_and_text(message, _DELTA)
-        if choice.get("finish_reason") is None:
+        if not has_ended:
             return parts.add(answer, reasoning, calls, tokens, token_ids=ids)
         reason = _finish_reason(choice, refused=parts.refused, called=parts.called or bool(calls))
         delta = parts.add(answer, reasoning, calls, tokens, reason, token_ids=ids)

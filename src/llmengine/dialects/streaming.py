@@ -60,6 +60,15 @@ class AnswerParts:
         """Whether a tool call has begun."""
         return self._calls is not None
 
+    def add_text(self, text: str) -> Delta | None:
+        """`add` for a piece that is a text and nothing else."""
+        if self._splitter is not None:
+            return self.add(text)
+        if not text:
+            return None
+        self._text.append(text)
+        return Delta(text, self.index)
+
     def add(  # noqa: PLR0913 - the parts of one piece
         self,
         text: str,

@@ -126,6 +126,7 @@ class EventMeter:
         "_most_bytes",
         "_most_events",
         "_open",
+        "_overlap",
         "_sse",
         "_tail",
     )
@@ -138,6 +139,7 @@ class EventMeter:
         self._most_bytes = inf if limits.event_bytes is None else limits.event_bytes
         self._counts_levels = limits.bounds_depth
         self._begin = b"\ndata:" if self._sse else b"\n"
+        self._overlap = len(self._begin) - 1
         self._ends = (b"\n\n", b"\r\n\r\n", b"\r\r") if self._sse else (b"\n",)
         self._tail = b""
         self._events = 0
@@ -158,8 +160,7 @@ class EventMeter:
         self._open = self._open + len(data) if end < 0 else len(seen) - end
         if self._open > self._most_bytes:
             self._limits.hold("event_bytes", self._open)
-        overlap = len(self._begin) - 1
-        self._tail = seen[-overlap:] if overlap else b""
+        self._tail = seen[-self._overlap :] if self._overlap else b""
         if self._counts_levels:
             self._hold_depth(data, ended=end >= 0)
 

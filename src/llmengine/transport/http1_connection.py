@@ -387,8 +387,9 @@ class HTTP1Connection(asyncio.BufferedProtocol):
 
     def _pass_on(self) -> None:
         """Pass on what has arrived or wake the task that waits, and close what is useless."""
-        if self._sink is not None:
-            self._push(self._sink)
+        sink = self._sink
+        if sink is not None:
+            self._push(sink)
         if self._complete or (self._sink is None and self._in_body and not self._whole):
             self._wake()
         if self._complete and not self._keep_alive:

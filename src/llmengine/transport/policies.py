@@ -55,7 +55,7 @@ class ServerQueue(Slots):
         self._sent += 1
         permit.place = QueuePlace(self._sent, self._answered, self.taken, self.limit)
 
-    async def attempt(  # noqa: PLR0913 - one coroutine per request instead of two
+    async def attempt(
         self,
         once: Callable[[Permit], Awaitable[T]],
         share: EngineShare,
