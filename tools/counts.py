@@ -9,9 +9,9 @@
 - kept and left: allocated blocks of memory while the results are there, and after them
 
 The answers come from a transport in this process, so that the counts are those of this library and
-of asyncio. Prompts of ``iter_results`` and pieces of streams go one by one, so that the counts are
-the same each time: a piece comes when the reader has the one before, for which this tool makes one
-switch of its own.
+of asyncio; those of ``sockets`` come from a server in another thread. Prompts of ``iter_results``
+and pieces of streams go one by one, so that the counts are the same each time: a piece comes when
+the reader has the one before, for which this tool makes one switch of its own without sockets.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ import argparse
 import asyncio
 import gc
 import json
+import socket
 import sys
+import threading
 import tomllib
 from collections import Counter
 from contextlib import asynccontextmanager, contextmanager
@@ -94,6 +96,36 @@ class Canned:
 
     async def aclose(self) -> None:
         """Do nothing."""
+
+
+class EventServer:
+    """A server in a thread, which streams the same answer to each request."""
+
+    _HEAD = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+
+    def __init__(self) -> None:
+        self.wanted = threading.Semaphore(0)  # the pieces that it may send
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        connection, _ = self._listener.accept()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with self._listener, connection, connection.makefile("rb") as requests:
+            while requests.readline():
+                length = 0
+                while (line := requests.readline()).strip():
+                    name, _, value = line.lower().partition(b":")
+                    length = int(value) if name == b"content-length" else length
+                requests.read(length)
+                connection.sendall(self._HEAD)
+                for _ in range(COUNT):
+                    self.wanted.acquire()
+                    connection.sendall(b"%x\r\n%b\r\n" % (len(PIECE), PIECE))
+                connection.sendall(b"%x\r\n%b\r\n0\r\n\r\n" % (len(END), END))
 
 
 class CountingLoop(asyncio.SelectorEventLoop):
@@ -196,15 +228,11 @@ def measured() -> dict[str, Counts]:
     background = loop.Background(CountingLoop())
     loop._current = background  # noqa: SLF001 - as the tests' clock does
     try:
-        config = EngineConfig(
-            backend="openai_compatible",
-            model="m",
-            endpoint="http://127.0.0.1:9",
-            transport="canned",
-            max_concurrency=8,
-        )
+        canned, server = _engine("http://127.0.0.1:9", "canned"), EventServer()
+        over_sockets = _engine(server.url, "asyncio")
         measurement = _Measurement(background, own)
-        return {name: measurement.counts(call) for name, call in _calls(config.engine, own)}
+        calls = [*_calls(canned, own), ("sockets", _streamed(over_sockets, own, server))]
+        return {name: measurement.counts(call) for name, call in calls}
     finally:
         loop.shutdown()
         own.close()
@@ -233,6 +261,30 @@ def _calls(engine: Engine, own: CountingLoop) -> Iterator[tuple[str, Callable[[]
     yield "iter_results", lambda: list(engine.iter_results(prompts, window=1))
     yield "stream", stream
     yield "astream", lambda: own.run_until_complete(astream())
+
+
+def _engine(url: str, transport: str) -> Engine:
+    return EngineConfig(
+        backend="openai_compatible",
+        model="m",
+        endpoint=url,
+        transport=transport,
+        max_concurrency=8,
+    ).engine
+
+
+def _streamed(engine: Engine, own: CountingLoop, server: EventServer) -> Callable[[], object]:
+    """A call of ``astream`` that gets the pieces of a server one by one."""
+
+    async def astream() -> None:
+        server.wanted.release()
+        number = 0
+        async for _ in engine.astream("Hi"):
+            number += 1
+            if number < COUNT:
+                server.wanted.release()
+
+    return lambda: own.run_until_complete(astream())
 
 
 def limits() -> dict[str, Any]:
