@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from llmengine import AnswerLimits, APIConnectionError
+from llmengine import AnswerLimits, APIConnectionError, UnexpectedResponseError
+from llmengine.transport.base import feed
 from llmengine.types.secrets import Secret
 
 from .stream_server import OK, Server, answers, head, read_request, transport, until
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 CHUNKED = head(b"Transfer-Encoding: chunked")
 SWITCH = b"101 Switching Protocols"
@@ -230,5 +234,134 @@ def test_part_that_came_before_an_error_is_read() -> None:
             assert await anext(answer.chunks) == b"part"
             with pytest.raises(APIConnectionError, match="in the middle of the body"):
                 await anext(answer.chunks)
+
+    asyncio.run(ask())
+
+
+# ---- streams whose pieces are passed on
+
+
+def test_pieces_are_passed_on_until_there_are_enough() -> None:
+    """Nothing more is passed on then, a bounded part is read ahead, and nothing is lost."""
+    sent, size, block = 0, 2**25, bytes(range(251)) * 256
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await read_request(reader)
+        writer.write(head(b"Content-Length: %d" % size))
+        while sent < size:
+            writer.write(block[: size - sent])
+            await writer.drain()
+            sent += len(block)
+        await reader.read()
+
+    async def ask() -> None:
+        pieces, read = [], 0
+
+        def take(piece: bytes) -> bool:
+            nonlocal read
+            assert (piece[0], len(piece) <= 2**16) == (read % 251, True)
+            read += len(piece)
+            pieces.append(piece)
+            return len(pieces) % 3 > 0
+
+        async with (
+            Server(flood) as server,
+            transport() as client,
+            client.stream(server.request()) as answer,
+        ):
+            assert not await feed(answer.chunks, take)
+            for _ in range(3000):
+                await asyncio.sleep(0)
+            assert len(pieces) == 3
+            assert sent < size / 2
+            while not await feed(answer.chunks, take):
+                assert len(pieces) % 3 == 0
+        assert read == size
+
+    asyncio.run(ask())
+
+
+def test_error_follows_the_pieces_that_came_before_it() -> None:
+    """Whether the connection breaks before or while they are passed on."""
+    more = asyncio.Event()
+
+    async def drop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(head(b"Content-Length: 9") + b"a")
+        await more.wait()
+        writer.write(b"b")
+
+    async def ask(*, late: bool) -> None:
+        pieces: list[bytes] = []
+
+        def take(piece: bytes) -> bool:
+            pieces.append(piece)
+            more.set()
+            return True
+
+        more.clear()
+        async with (
+            Server(drop) as server,
+            transport() as client,
+            client.stream(server.request()) as answer,
+        ):
+            if late:
+                more.set()
+                await until(lambda: server.open == 0)
+            with pytest.raises(APIConnectionError, match="in the middle of the body"):
+                await feed(answer.chunks, take)
+        assert b"".join(pieces) == b"ab"
+
+    async def both() -> None:
+        await ask(late=True)
+        await ask(late=False)
+
+    asyncio.run(both())
+
+
+def test_error_of_the_one_that_takes_the_pieces_is_raised() -> None:
+    """Also if it happens while bytes are received; no piece follows, and the connection ends."""
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(head(b"Content-Length: 9999"))
+        while not writer.is_closing():
+            writer.write(b"a")
+            await asyncio.sleep(0.001)
+        await reader.read()
+
+    async def ask() -> None:
+        pieces: list[bytes] = []
+
+        def take(piece: bytes) -> bool:
+            pieces.append(piece)
+            if len(pieces) == 3:
+                raise UnexpectedResponseError("that is not an event")
+            return True
+
+        async with Server(endless) as server, transport() as client:
+            with pytest.raises(UnexpectedResponseError, match="not an event"):
+                async with client.stream(server.request()) as answer:
+                    await feed(answer.chunks, take)
+            assert len(pieces) == 3
+            await until(lambda: server.open == 0)
+
+    asyncio.run(ask())
+
+
+def test_pieces_of_any_transport_are_passed_on() -> None:
+    """Such as those of an own transport, which only has an iterator."""
+
+    async def ask() -> None:
+        async def chunks() -> AsyncIterator[bytes]:
+            for number in range(5):
+                yield b"%d" % number
+
+        pieces: list[bytes] = []
+        body = chunks()
+        ends = [await feed(body, lambda piece: pieces.append(piece) or piece != b"2") for _ in "ab"]
+        assert ends == [False, True]
+        assert b"".join(pieces) == b"01234"
 
     asyncio.run(ask())

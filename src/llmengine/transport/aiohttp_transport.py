@@ -109,8 +109,7 @@ class AiohttpTransport:
         plain, size = [], 0
         while piece := await response.content.readany():
             size += len(piece)
-            limits.hold("wire_bytes", size)
-            limits.hold("body_bytes", size)
+            limits.hold_plain(size)
             plain.append(piece)
         return plain[0] if len(plain) == 1 else b"".join(plain)
 

@@ -74,6 +74,13 @@ class AnswerLimits:
             )
             raise AnswerTooLargeError(msg)
 
+    def hold_plain(self, size: int) -> None:
+        """Raise AnswerTooLargeError if so many bytes of a body that is not packed are too many."""
+        wire, body = self.wire_bytes, self.body_bytes  # this is asked for each piece of a stream
+        if (wire is not None and size > wire) or (body is not None and size > body):
+            self.hold("wire_bytes", size)
+            self.hold("body_bytes", size)
+
     def hold_values(self, body: bytes) -> None:
         """Raise AnswerTooLargeError for JSON with too many values or levels.
 

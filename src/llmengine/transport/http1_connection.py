@@ -377,9 +377,10 @@ class HTTP1Connection(asyncio.BufferedProtocol):
             if parts > 1:  # a server may send each byte as a chunk of its own
                 self._pieces[-parts:] = [b"".join(self._pieces[-parts:])]
             self._blank = 0
-            self._limits.hold("wire_bytes", self._size)
-            if not self.encoding:
-                self._limits.hold("body_bytes", self._size)
+            if self.encoding:
+                self._limits.hold("wire_bytes", self._size)
+            else:
+                self._limits.hold_plain(self._size)
         elif not self._complete:
             self._blank += nbytes
             if self._blank > _HEADER_BYTES:
