@@ -35,7 +35,7 @@ BESIDE = " (--beside)"
 LIMIT_S = 120
 # So many events per stream, and seconds between two of a stream, by the number of streams. The
 # server sends 500 events per second for one stream, and about 2,500 for many.
-LOADS = {1: (1000, 0.002), 64: (80, 0.025), 512: (20, 0.2)}
+LOADS = {1: (1000, 0.002), 64: (200, 0.025), 512: (20, 0.2)}
 
 
 def main() -> None:
