@@ -1,10 +1,12 @@
-"""Compare `max_concurrency: auto` with fixed numbers, on the mock and on llama.cpp.
+"""Compare `max_concurrency: auto` with fixed numbers, on the mock and on real servers.
 
     python benchmarks/limit_servers.py --seconds 30
+    python benchmarks/limit_servers.py --seconds 30 --url http://127.0.0.1:8000/v1 --model NAME
 
 Each setting sends prompts for so many seconds, and the settings take turns. The mock has 8 slots;
 after a third of the time it has 4, and after two thirds 16. llama.cpp runs SmolLM2-135M in this
-package's embedded server. The goodput is the tokens of complete answers per second.
+package's embedded server. With ``--url``, only the vLLM server at that address is measured; its key
+is in VLLM_API_KEY. The goodput is the tokens of complete answers per second.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import itertools
 import os
 import statistics
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmengine import EngineConfig, SamplingParams
@@ -98,6 +101,15 @@ def on_llama(setting: int | str, seconds: float, slots: int) -> Measured:
         return measure(engine, seconds)
 
 
+def on_vllm(setting: int | str, seconds: float, url: str, model: str) -> Measured:
+    """A setting at a vLLM server that runs already."""
+    engine = EngineConfig(
+        backend="vllm_api", model=model, endpoint=url, max_concurrency=setting, timeout=300
+    ).engine
+    with engine:
+        return measure(engine, seconds)
+
+
 def table(name: str, run: Callable[[int | str, float], Measured], seconds: float) -> None:
     """Print one row per setting; the settings take turns in two rounds."""
     rounds = [{setting: run(setting, seconds) for setting in SETTINGS} for _ in range(2)]
@@ -117,14 +129,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=30.0, help="per setting and round")
     parser.add_argument("--slots", type=int, action="append", help="of llama.cpp; default 1 and 4")
+    parser.add_argument("--url", help="of a vLLM server, which is measured alone")
+    parser.add_argument("--model", default="", help="what that server calls its model")
     arguments = parser.parse_args()
+    if arguments.url:
+        table("vLLM", partial(on_vllm, url=arguments.url, model=arguments.model), arguments.seconds)
+        return
     table("mock, 8 slots, then 4, then 16", on_mock, arguments.seconds)
     for slots in arguments.slots or [1, 4]:
-        table(
-            f"llama.cpp, {slots} slots",
-            lambda setting, seconds, n=slots: on_llama(setting, seconds, n),
-            arguments.seconds,
-        )
+        table(f"llama.cpp, {slots} slots", partial(on_llama, slots=slots), arguments.seconds)
 
 
 if __name__ == "__main__":
