@@ -5,15 +5,16 @@
 
 Every client runs in its own process, with one minimal server in another process. The clients take
 turns, round by round. CPU is the process's user and system time in the measured phase, divided by
-the requests. The table shows medians of the rounds, and their ratio to bare aiohttp. With
-``--beside``, llmengine from another checkout takes its turns too:
+the requests. The table shows the median of the rounds, the lowest and the highest, and the ratio of
+the median to that of bare aiohttp. With ``--beside``, llmengine from another checkout takes its
+turns too:
 
     python benchmarks/client_cpu.py --beside ../before/src
 
-Three rows are parts of llmengine, for a profile by subtraction: ``transport`` is its transport
-without an engine, ``layers`` its engine with a transport that has each answer after 50 ms without a
-server, and ``llmengine_aiohttp`` its engine over aiohttp. ``protocol`` is an asyncio.Protocol that
-knows this server's answers, which is the floor.
+``protocol`` is an asyncio.Protocol that knows this server's answers, which is the floor. Three
+clients are parts of llmengine, for a profile by subtraction, and only run if ``--clients`` names
+them: ``transport`` is its transport without an engine, ``layers`` its engine with a transport that
+has each answer after 50 ms without a server, and ``llmengine_aiohttp`` its engine over aiohttp.
 """
 
 from __future__ import annotations
@@ -33,19 +34,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HERE = Path(__file__).parent
+OURS = "pytest-llmengine"
 PACKAGES = {
     "protocol": "orjson",
     "aiohttp": "aiohttp",
-    "llmengine": "pytest-llmengine",
-    "llmengine_aiohttp": "pytest-llmengine",
-    "transport": "pytest-llmengine",
-    "layers": "pytest-llmengine",
+    "pyreqwest": "pyreqwest",
+    "llmengine": OURS,
     "httpx": "httpx",
+    "httpx2": "httpx2",
     "openai": "openai",
     "litellm": "litellm",
+    "any_llm": "any-llm-sdk",
+    "langchain": "langchain-openai",
+    "dspy": "dspy",
+    "transport": OURS,
+    "layers": OURS,
+    "llmengine_aiohttp": OURS,
 }
+PARTS = ("transport", "layers", "llmengine_aiohttp")
 BESIDE = "llmengine (--beside)"
-LIMIT_S = 240
+LIMIT_S = 600
 
 
 def main() -> None:
@@ -64,9 +72,7 @@ def main() -> None:
                         key = (client, in_flight)
                         if key in problems:
                             continue
-                        micros, problem = _measure(
-                            client, in_flight, options.requests, url, options.beside
-                        )
+                        micros, problem = _measure(client, in_flight, url, options)
                         if problem:
                             problems[key] = problem
                         else:
@@ -76,11 +82,13 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
+    default = [client for client in PACKAGES if client not in PARTS]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--in-flight", type=int, nargs="+", default=[64, 1000])
     parser.add_argument("--answer", type=int, nargs="+", default=[500], help="bytes of the text")
-    parser.add_argument("--clients", nargs="+", choices=PACKAGES, default=list(PACKAGES))
+    parser.add_argument("--clients", nargs="+", choices=PACKAGES, default=default)
     parser.add_argument("--requests", type=int, default=4000, help="measured requests per run")
+    parser.add_argument("--seconds", type=float, default=10, help="a slow client's time per run")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--beside", type=Path, help="the src folder of another checkout")
     return parser.parse_args()
@@ -98,7 +106,7 @@ def _server(size: int) -> Iterator[str]:
 
 
 def _measure(
-    client: str, in_flight: int, requests: int, url: str, beside: Path | None
+    client: str, in_flight: int, url: str, options: argparse.Namespace
 ) -> tuple[float, str]:
     """Microseconds of CPU per request, or the reason why it could not be measured."""
     name = "llmengine" if client == BESIDE else client
@@ -106,16 +114,16 @@ def _measure(
         version(PACKAGES[name])
     except PackageNotFoundError:
         return 0.0, "not installed"
-    command = [sys.executable, str(HERE / "one_client.py"), name, str(in_flight), str(requests)]
+    numbers = map(str, (in_flight, options.requests, url, options.seconds))
     environment = os.environ | {
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "LLMENGINE_MAX_CONCURRENCY": str(max(1000, in_flight)),
     }
     if client == BESIDE:
-        environment["PYTHONPATH"] = str(beside)
+        environment["PYTHONPATH"] = str(options.beside)
     try:
         done = subprocess.run(
-            [*command, url],
+            [sys.executable, str(HERE / "one_client.py"), name, *numbers],
             capture_output=True,
             text=True,
             timeout=LIMIT_S,
@@ -135,9 +143,9 @@ def _print(
     rows: dict[tuple[str, int], list[float]],
     problems: dict[tuple[str, int], str],
 ) -> None:
-    heads = [f"CPU at {n} | x aiohttp" for n in in_flight]
+    heads = [f"CPU at {n:,} in flight | lowest to highest | x aiohttp" for n in in_flight]
     print(f"| client | version | {' | '.join(heads)} |")
-    print("|---|---|" + "---|---|" * len(in_flight))
+    print("|---|---|" + "---|---|---|" * len(in_flight))
     for client in clients:
         cells: list[Any] = [client, _version(PACKAGES[client]) if client in PACKAGES else "-"]
         for n in in_flight:
@@ -147,11 +155,15 @@ def _print(
 
 def _cells(rows: Any, problems: Any, client: str, n: int) -> list[str]:
     if (client, n) in problems:
-        return [problems[client, n], "-"]
-    median = statistics.median(rows[client, n])
+        return [problems[client, n], "-", "-"]
+    found = rows[client, n]
     base = rows.get(("aiohttp", n))
-    ratio = f"{median / statistics.median(base):.2f}" if base else "-"
-    return [f"{median:.0f} us", ratio]
+    ratio = statistics.median(found) / statistics.median(base) if base else None
+    return [
+        f"{statistics.median(found):,.0f} us",
+        f"{min(found):,.0f} to {max(found):,.0f}",
+        f"{ratio:.2f}" if ratio else "-",
+    ]
 
 
 def _version(package: str) -> str:
