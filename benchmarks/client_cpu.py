@@ -1,6 +1,6 @@
 """Measure the CPU time per chat completion of this and other clients.
 
-    python -m pip install --group bench
+    python -m pip install --editable . --group bench
     python benchmarks/client_cpu.py
 
 Every client runs in its own process, with one minimal server in another process. The clients take
@@ -73,6 +73,8 @@ def main() -> None:
                         if key in problems:
                             continue
                         micros, problem = _measure(client, in_flight, url, options)
+                        found = problem or f"{micros:,.0f} us"
+                        print(f"{client} at {in_flight:,} in flight: {found}", file=sys.stderr)
                         if problem:
                             problems[key] = problem
                         else:
