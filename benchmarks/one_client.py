@@ -94,7 +94,7 @@ async def transport(url: str, _: int) -> AsyncIterator[Call]:
 
     async def call() -> bytes:
         request = HTTPRequest(url + PATH, headers, data, None, TIMEOUT_S)
-        return (await client.fetch(request)).body
+        return bytes((await client.fetch(request)).body)
 
     yield call
     await client.aclose()
