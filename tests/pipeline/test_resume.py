@@ -260,7 +260,7 @@ def test_a_run_with_a_fallback_can_be_resumed(
     """Its `pipeline.yaml` has the engines of the fallback, without keys; what they are counts."""
     key = "sk-of-the-spare-engine"
     main = engines["main"].model_copy(update={"name": "first"})
-    address = server.root_url.replace("://", "://user:password@") + "?api-version=1"
+    address = server.root_url.replace("://", "://user:s3cret-of-the-run@") + "?api-version=1"
     spare = EngineConfig(name="spare", backend="vllm_api", model="m", api_key=key)
     other = EngineConfig(name="other", backend="vllm_api", model="m", endpoint=address)
     safe = FallbackConfig(name="main", engines=[main, spare, other], answers=["empty"])
@@ -273,7 +273,7 @@ def test_a_run_with_a_fallback_can_be_resumed(
     less = FallbackConfig(name="main", engines=[main, moved], answers=["empty"])
 
     assert key not in text
-    assert "password" not in text
+    assert "s3cret-of-the-run" not in text
     assert "api-version" not in text
     assert resume(report.folder, again.chain, again.engines).records == report.records
     assert resume(report.folder, CHAIN, {"main": there}).records == report.records

@@ -41,11 +41,17 @@ for name in sorted({**CHAT_FEATURES, **RESPONSE_FEATURES}.keys() - {"custom_tool
     mutant(f"refusal.{name}", Behaviour("no words", error=put("", "error", "message")))
 
 
-def _is_unknown(call: ReceivedRequest) -> bool:
+def _is_one_of_them(call: ReceivedRequest) -> bool:
     return call.path in {f"/v1{row.path}" for row in ENDPOINTS.values()}
 
 
+def _crash_there(reply: RawReply, call: ReceivedRequest) -> RawReply:
+    if _is_one_of_them(call):  # the mock has some of them
+        reply.status = 500
+    return reply
+
+
 for name in ENDPOINTS:
-    empty = answering(200, {}, when=_is_unknown)
+    empty = answering(200, {}, when=_is_one_of_them)
     mutant(f"refusal.endpoint.{name}", Behaviour("an empty answer", wire=empty))
-    mutant(f"refusal.endpoint.{name}", Behaviour("a crash", wire=_crash))
+    mutant(f"refusal.endpoint.{name}", Behaviour("a crash", wire=_crash_there))
