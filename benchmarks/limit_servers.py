@@ -26,7 +26,7 @@ from llmengine.mock import Load, MockServer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from llmengine import Engine
+    from llmengine import Engine, LLMEngineError
 
 SETTINGS: tuple[int | str, ...] = ("auto", 4, 8, 16, 32, 64)
 SLOTS = (8, 4, 16)
@@ -48,12 +48,14 @@ def measure(engine: Engine, seconds: float) -> Measured:
 
 async def _measure(engine: Engine, seconds: float) -> Measured:
     tokens, numbers = 0, itertools.count()
+    error: LLMEngineError | None = None
 
     async def send() -> None:
-        nonlocal tokens
+        nonlocal tokens, error
         for number in numbers:
             sampling = SamplingParams(max_tokens=4 + number * 7 % 24, temperature=0)
             (result,) = await engine.aresults(f"Write about the number {number}.", sampling)
+            error = result.error or error
             if result.usage is not None:
                 tokens += result.usage.completion_tokens or 0
 
@@ -63,6 +65,8 @@ async def _measure(engine: Engine, seconds: float) -> Measured:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    if not tokens and error is not None:
+        raise error
     return Measured(goodput, 0 if state is None else state.limit)
 
 
@@ -104,7 +108,12 @@ def on_llama(setting: int | str, seconds: float, slots: int) -> Measured:
 def on_vllm(setting: int | str, seconds: float, url: str, model: str) -> Measured:
     """A setting at a vLLM server that runs already."""
     engine = EngineConfig(
-        backend="vllm_api", model=model, endpoint=url, max_concurrency=setting, timeout=300
+        backend="vllm_api",
+        model=model,
+        endpoint=url,
+        api_key=os.environ.get("VLLM_API_KEY"),
+        max_concurrency=setting,
+        timeout=300,
     ).engine
     with engine:
         return measure(engine, seconds)
