@@ -29,7 +29,7 @@ from typing import NamedTuple
 from drift_simulation import ALPHA, most_alarms
 
 from pytest_llmengine.drift.evidence import FURTHER
-from pytest_llmengine.drift.self_test import LEVEL
+from pytest_llmengine.drift.exchangeability import LEVEL
 from pytest_llmengine.statistics import (
     furthest_group,
     furthest_third,

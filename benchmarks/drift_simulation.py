@@ -30,10 +30,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from simulated_server import NOISES, TOKENS, SimulatedServer, loads_in_flight, texts
+from simulated_server import EVIDENCE, LOGPROBS, NOISES, Evidence, SimulatedServer, loads_in_flight
 
 from pytest_llmengine.drift.baseline import DriftUnit
-from pytest_llmengine.drift.self_test import unit_of
+from pytest_llmengine.drift.exchangeability import unit_of
 from pytest_llmengine.drift.watch import (
     SESSIONS,
     SESSIONS_THAT_DIFFER,
@@ -68,46 +68,6 @@ DRAWS = 199
 SELF_TEST_DRAWS = 39
 
 COMPARED_YEARS = 50  # of so many years, one is compared with the rule's own arithmetic
-
-
-class Evidence(NamedTuple):
-    """What is compared: an array of a round's values, and the distance between two rounds.
-
-    The distance also takes arrays of many rounds. The mean distance from many rounds is computed
-    for all looks at once.
-    """
-
-    name: str
-    values: Callable[[np.ndarray], np.ndarray]
-    distance: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    mean_distance: Callable[[np.ndarray, np.ndarray], np.ndarray]
-
-
-def _mean_of_logprobs(rounds: np.ndarray, looks: np.ndarray) -> np.ndarray:
-    """The mean distance of each look's rounds from all these rounds, from sums of sorted values."""
-    count, total = len(rounds), np.zeros(looks.shape[:-1])
-    for column in range(rounds.shape[1]):
-        known, values = np.sort(rounds[:, column]), looks[..., column]
-        below = np.searchsorted(known, values)
-        sums = np.concatenate([[0.0], np.cumsum(known)])
-        total += values * (2 * below - count) + sums[-1] - 2 * sums[below]
-    return total / count
-
-
-def _mean_of_texts(rounds: np.ndarray, looks: np.ndarray) -> np.ndarray:
-    """The same for texts, from their frequencies."""
-    shares = np.array([(rounds == token).mean(0) for token in range(TOKENS)])
-    return (1 - shares[looks, np.arange(rounds.shape[1])]).sum(-1)
-
-
-LOGPROBS = Evidence(
-    "logprobs",
-    lambda values: values,
-    lambda one, other: abs(one - other).sum(-1),
-    _mean_of_logprobs,
-)
-TEXT = Evidence("text", texts, lambda one, other: (one != other).sum(-1), _mean_of_texts)
-EVIDENCE = (LOGPROBS, TEXT)
 
 
 # Nightly looks

@@ -1,4 +1,4 @@
-"""Simulated servers for the drift tests, whose answers have the noise of real ones."""
+"""Simulated servers for the drift tests, with the noise of real ones, and how they are compared."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 Values = "NDArray[np.float64]"
@@ -119,3 +121,43 @@ def loads_in_flight(rounds: int) -> NDArray[np.int64]:
 def texts(values: Values) -> NDArray[np.int64]:
     """The likeliest token of each prompt, instead of the log-probabilities of its tokens."""
     return values.reshape(*values.shape[:-1], PROMPTS, TOKENS).argmax(axis=-1)
+
+
+class Evidence(NamedTuple):
+    """What is compared: an array of a round's values, and the distance between two rounds.
+
+    The distance also takes arrays of many rounds. The mean distance from many rounds is computed
+    for all looks at once.
+    """
+
+    name: str
+    values: Callable[[np.ndarray], np.ndarray]
+    distance: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    mean_distance: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def _mean_of_logprobs(rounds: np.ndarray, looks: np.ndarray) -> np.ndarray:
+    """The mean distance of each look's rounds from all these rounds, from sums of sorted values."""
+    count, total = len(rounds), np.zeros(looks.shape[:-1])
+    for column in range(rounds.shape[1]):
+        known, values = np.sort(rounds[:, column]), looks[..., column]
+        below = np.searchsorted(known, values)
+        sums = np.concatenate([[0.0], np.cumsum(known)])
+        total += values * (2 * below - count) + sums[-1] - 2 * sums[below]
+    return total / count
+
+
+def _mean_of_texts(rounds: np.ndarray, looks: np.ndarray) -> np.ndarray:
+    """The same for texts, from their frequencies."""
+    shares = np.array([(rounds == token).mean(0) for token in range(TOKENS)])
+    return (1 - shares[looks, np.arange(rounds.shape[1])]).sum(-1)
+
+
+LOGPROBS = Evidence(
+    "logprobs",
+    lambda values: values,
+    lambda one, other: abs(one - other).sum(-1),
+    _mean_of_logprobs,
+)
+TEXT = Evidence("text", texts, lambda one, other: (one != other).sum(-1), _mean_of_texts)
+EVIDENCE = (LOGPROBS, TEXT)

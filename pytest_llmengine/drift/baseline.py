@@ -99,7 +99,7 @@ class Baseline:
     """Everything that a check needs of a server which is known to be right.
 
     ``unit`` is what the test of a candidate exchanges. ``self_test`` is the p-value of the
-    hypothesis that the sessions do not differ, and ``load_test`` that of the hypothesis that the
+    hypothesis that the sessions do not differ, and ``load_dependence`` that of the hypothesis that
     answers do not depend on the number of requests in flight; None: there are too few to tell.
     ``tolerance`` is the energy distance up to which a difference counts as none, in prompts; it is
     None if the user gave none.
@@ -114,7 +114,7 @@ class Baseline:
     sessions: tuple[DriftSession, ...]
     unit: DriftUnit
     self_test: float | None = None
-    load_test: float | None = None
+    load_dependence: float | None = None
     tolerance: float | None = None
     search_requests: int = 0
     date: str

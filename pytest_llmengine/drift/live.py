@@ -16,9 +16,9 @@ from pytest_llmengine.containers.docker import silent
 from pytest_llmengine.drift.answers import DriftError, RoundKind
 from pytest_llmengine.drift.baseline import Baseline, DriftFacts
 from pytest_llmengine.drift.check import judge, refusal
+from pytest_llmengine.drift.exchangeability import load_dependence, self_test, unit_of
 from pytest_llmengine.drift.measure import Meter
 from pytest_llmengine.drift.report import ALPHA
-from pytest_llmengine.drift.self_test import load_test, self_test, unit_of
 from pytest_llmengine.version import tool_version
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def baseline_of(
         sessions=tuple(sessions),
         unit=unit_of(p_value),
         self_test=p_value,
-        load_test=load_test(sessions),
+        load_dependence=load_dependence(sessions),
         tolerance=tolerance,
         search_requests=search_requests,
         date=datetime.now(UTC).date().isoformat(),

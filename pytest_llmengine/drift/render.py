@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from pytest_llmengine.drift.answers import RoundKind
 from pytest_llmengine.drift.baseline import DriftTier, DriftUnit
 from pytest_llmengine.drift.charts import distance_chart
+from pytest_llmengine.drift.exchangeability import depends_on_load
 from pytest_llmengine.drift.measure import SAMPLING
 from pytest_llmengine.drift.report import DriftVerdict
-from pytest_llmengine.drift.self_test import LEVEL
 from pytest_llmengine.reports import page as pages
 from pytest_llmengine.reports.page import Page, Table
 
@@ -94,10 +94,10 @@ def baseline_lines(baseline: Baseline, note: str) -> Iterator[str]:
     else:
         seen = "differ from" if baseline.unit is DriftUnit.SESSION else "are like"
         yield f"the sessions {seen} each other (p = {baseline.self_test:.2g})"
-    if baseline.load_test is not None and baseline.load_test <= LEVEL:
+    if depends_on_load(baseline):
         yield (
-            f"answers depend on the number of requests in flight (p = {baseline.load_test:.2g}); "
-            "only larger differences are a change"
+            "answers depend on the number of requests in flight "
+            f"(p = {baseline.load_dependence:.2g}); only larger differences are a change"
         )
     yield f"a check exchanges {_UNITS[baseline.unit]} with another"
 

@@ -155,7 +155,7 @@ def head_of(baseline: Baseline) -> dict[str, Any]:
         "date": baseline.date,
         "tool_version": baseline.tool_version,
         "self_test": baseline.self_test,
-        "load_test": baseline.load_test,
+        "load_dependence": baseline.load_dependence,
         "tolerance": baseline.tolerance,
         "facts": asdict(baseline.facts),
     }

@@ -41,7 +41,7 @@ class JSONDriftBaseline(JSONPart):
         description="the p-value of the hypothesis that its sessions do not differ; null if there "
         "are too few"
     )
-    load_test: float | None = Field(
+    load_dependence: float | None = Field(
         description="the p-value of the hypothesis that its answers do not depend on the number of "
         "requests in flight; null if there are too few"
     )

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pytest_llmengine.drift.baseline import DriftUnit
 from pytest_llmengine.drift.evidence import evidence_of
+from pytest_llmengine.drift.exchangeability import depends_on_load
 from pytest_llmengine.drift.journal import WatchLook
 from pytest_llmengine.drift.report import ALPHA, DriftVerdict
-from pytest_llmengine.drift.self_test import LEVEL
 from pytest_llmengine.statistics import LookHistory, Reference
 
 if TYPE_CHECKING:
@@ -136,8 +136,7 @@ def look_unit(baseline: Baseline) -> DriftUnit:
     It is the whole session also if only the load makes rounds differ: how busy the server is may
     change from month to month.
     """
-    depends_on_load = baseline.load_test is not None and baseline.load_test <= LEVEL
-    return DriftUnit.SESSION if depends_on_load else baseline.unit
+    return DriftUnit.SESSION if depends_on_load(baseline) else baseline.unit
 
 
 def tolerance_of(unit: DriftUnit) -> float | None:

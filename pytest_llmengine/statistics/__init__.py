@@ -1,6 +1,6 @@
 """Statistical tests and intervals with known error rates, as pure functions of plain values."""
 
-from pytest_llmengine.statistics.group_test import furthest_group, furthest_third, group_test
+from pytest_llmengine.statistics.groups import furthest_group, furthest_third, group_test
 from pytest_llmengine.statistics.looks import LookHistory, Reference
 from pytest_llmengine.statistics.percentiles import Percentile, percentile
 from pytest_llmengine.statistics.power import (

@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from pytest_llmengine.statistics.group_test import furthest_group
+from pytest_llmengine.statistics.groups import furthest_group
 from pytest_llmengine.statistics.two_sample import mean_distance
 
 if TYPE_CHECKING:

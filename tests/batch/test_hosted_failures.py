@@ -207,7 +207,7 @@ def test_batch_waits_for_its_file(kit: Kit, engine_at: Any, output: Path) -> Non
 
 
 def test_batch_that_ends_before_it_is_cancelled(kit: Kit, engine_at: Any, output: Path) -> None:
-    """The refusal of the cancellation is no error then, and the answers are read."""
+    """The cancellation is refused then, which is not an error, and the answers are read."""
     with MockServer(behaviour=with_states(["in_progress"] * 3)) as server:
         engine = engine_at(server.root_url)
         run([kit.request("a")], output, engine, wait=False)

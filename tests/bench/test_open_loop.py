@@ -142,7 +142,7 @@ def test_a_client_that_may_send_no_more() -> None:
 
 
 def test_few_samples_have_no_percentiles() -> None:
-    """Five answers are no distribution, and their 15 gaps are none either."""
+    """Five answers are too few for percentiles, and so are their 15 gaps."""
     summary = summarise(measured(four_tokens, rate=0.25), [])
 
     assert summary.answered == 5
@@ -196,7 +196,7 @@ def test_a_queue_that_grows() -> None:
 
 
 def test_answers_that_take_longer_than_the_warm_up() -> None:
-    """The server gets busier for eight seconds, which is no queue."""
+    """The server gets busier for eight seconds, but a queue does not grow."""
 
     async def slow(sample: BenchSample, now: Now) -> None:
         sample.tokens = 2

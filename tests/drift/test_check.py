@@ -13,9 +13,9 @@ import pytest
 
 from pytest_llmengine.drift import DriftTier, DriftUnit, DriftVerdict, RoundKind, judge
 from pytest_llmengine.drift.check import refusal
+from pytest_llmengine.drift.exchangeability import LEVEL, self_test, unit_of
 from pytest_llmengine.drift.live import baseline_of
 from pytest_llmengine.drift.render import baseline_lines
-from pytest_llmengine.drift.self_test import LEVEL, self_test, unit_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -197,7 +197,7 @@ def test_answers_of_batches_in_other_shares_are_no_alarm(
         judge(baseline, [make_session(rounds, e)], power=False) for e in (in_batch, other)
     )
 
-    assert (baseline.self_test, baseline.load_test < LEVEL) == (1, True)
+    assert (baseline.self_test, baseline.load_dependence < LEVEL) == (1, True)
     assert (same.verdict, changed.verdict) == (SAME, CHANGED)
     assert row(same, "log-probabilities").adjusted < 0.01
     assert "answers depend on the number of requests in flight" in "".join(

@@ -12,8 +12,8 @@ import pytest
 import report_schema  # in tools/
 
 from pytest_llmengine.drift import DriftUnit, DriftVerdict, RoundKind, judge
+from pytest_llmengine.drift.exchangeability import load_dependence
 from pytest_llmengine.drift.render import drift_page
-from pytest_llmengine.drift.self_test import load_test
 from pytest_llmengine.drift.watch import LookScores, next_look, refusal, report_of
 from pytest_llmengine.drift.watch_page import to_dict, watch_page
 from pytest_llmengine.reports.page import to_html, to_markdown
@@ -168,14 +168,14 @@ def test_looks_are_whole_sessions_if_answers_depend_on_the_load(
 
     rounds = {RoundKind.FIRST: 4}
     sessions = [batched(make_session(rounds), shift(0.03)) for _ in range(40)]
-    scores = LookScores(make_baseline(sessions, load_test=load_test(sessions[:4])))
+    scores = LookScores(make_baseline(sessions, load_dependence=load_dependence(sessions[:4])))
     busy, other = (make_session(rounds, shift(size)) for size in (0.03, 0.1))
 
     assert looked(scores, [busy] * 20).verdict is SAME
     assert looked(scores, [other] * 20).verdict is CHANGED
     few = make_baseline(sessions[1:])
     assert not refusal(few)
-    reason = refusal(replace(few, load_test=scores.baseline.load_test))
+    reason = refusal(replace(few, load_dependence=scores.baseline.load_dependence))
     assert "needs 40 since its answers depend on the number of requests in flight" in reason
 
 

@@ -5,8 +5,8 @@ sessions of the baseline do not differ: if the load, the replica or the hour cha
 a session, the candidate's session differs too although nothing else has changed. If the sessions
 differ, or if there are too few to tell, whole sessions are exchanged.
 
-Looks of a watch are months apart. If answers depend on the number of requests in flight, the load
-of the server decides about them as well, and rounds cannot be exchanged for so long.
+Looks of a watch may be months apart. If answers depend on the number of requests in flight, the
+load of the server decides about them as well, and rounds cannot be exchanged for so long.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pytest_llmengine.drift.answers import DriftSession
+    from pytest_llmengine.drift.baseline import Baseline
     from pytest_llmengine.drift.evidence import Features
 
 LEVEL = 0.05
@@ -37,7 +38,7 @@ def self_test(sessions: Sequence[DriftSession]) -> float | None:
     return _smallest_p_value(sessions, Evidence.by_session)
 
 
-def load_test(sessions: Sequence[DriftSession]) -> float | None:
+def load_dependence(sessions: Sequence[DriftSession]) -> float | None:
     """The same about rounds with different numbers of requests in flight."""
     return _smallest_p_value(sessions, Evidence.by_load)
 
@@ -52,6 +53,11 @@ def _smallest_p_value(
         if p_value is not None:
             p_values[evidence.name] = p_value
     return min(holm(p_values).values(), default=None)
+
+
+def depends_on_load(baseline: Baseline) -> bool:
+    """Whether the answers of a baseline depend on the number of requests in flight."""
+    return baseline.load_dependence is not None and baseline.load_dependence <= LEVEL
 
 
 def unit_of(p_value: float | None) -> DriftUnit:
