@@ -117,7 +117,9 @@ def test_time_in_which_the_client_is_busy_counts(busy: float, is_bound: bool) ->
     assert max(sample.send_delay for sample in found.samples) == pytest.approx(
         busy - 0.02, abs=0.01
     )
-    assert max(sample.first_token()[0] for sample in found.samples) > busy
+    late = max(found.samples, key=lambda sample: sample.send_delay)
+    assert late.first_token() == [pytest.approx(late.send_delay + 0.1)]
+    assert late.end_to_end() == [pytest.approx(late.send_delay + 0.16)]
     if is_bound:
         assert summary.client_limit.endswith("of 1000 requests were sent over 10 ms late")
         assert summary.quantities == {}

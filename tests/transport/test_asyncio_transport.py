@@ -282,6 +282,36 @@ def test_pieces_are_passed_on_until_there_are_enough() -> None:
     asyncio.run(ask())
 
 
+def test_bytes_that_come_with_invalid_ones_are_not_passed_on() -> None:
+    """A chunk that seems valid may be a part of what is not."""
+    more = asyncio.Event()
+    pieces: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(head(b"Transfer-Encoding: chunked"))
+        await more.wait()
+        writer.write(b"3\r\nbad\r\nno size\r\n")
+
+    def take(piece: bytes) -> bool:
+        pieces.append(piece)
+        return True
+
+    async def ask() -> None:
+        async with (
+            Server(answer) as server,
+            transport() as client,
+            client.stream(server.request()) as reply,
+        ):
+            more.set()
+            await until(lambda: server.open == 0)
+            with pytest.raises(APIConnectionError, match="HTTP"):
+                await feed(reply.chunks, take)
+
+    asyncio.run(ask())
+    assert pieces == []
+
+
 def test_error_follows_the_pieces_that_came_before_it() -> None:
     """Whether the connection breaks before or while they are passed on."""
     more = asyncio.Event()
