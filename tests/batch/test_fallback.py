@@ -64,6 +64,12 @@ def test_answers_of_lines_are_judged_and_all_of_them_are_paid(
         assert [kit.name(call) for call in other.calls] == ["r2"]
     progress = report.progress
     assert (progress.answered, progress.failed, progress.attempts) == (2, 1, 4)
-    assert progress.cost == progress.usage.total_tokens
-    failed = next(line for line in kit.read(output) if line["error"] is not None)
+    written = kit.read(output)
+    tokens = {
+        line["custom_id"]: line["response"]["body"]["usage"]["total_tokens"]
+        for line in written
+        if line["error"] is None
+    }
+    assert progress.cost == progress.usage.total_tokens == sum(tokens.values()) + tokens["r2"]
+    failed = next(line for line in written if line["error"] is not None)
     assert failed["error"]["llmengine"]["attempts"] == 1
