@@ -208,7 +208,7 @@ class FallbackBackend(Backend):
             weighted=self.config.order == "weighted",
         )
 
-    if not TYPE_CHECKING:  # type checkers know attributes, and no properties, of a Backend
+    if not TYPE_CHECKING:  # for type checkers, these are attributes of a Backend
 
         @property
         def dialect(self) -> Dialect:
